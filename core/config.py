@@ -1,0 +1,107 @@
+"""Configuration: frozen sections, YAML files, dotted overrides, and errors that name the knob."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import PyriteError
+
+
+class Section(BaseModel):
+    """Base of every configuration section: frozen, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+C = TypeVar("C", bound=Section)
+
+
+def load_config(kind: type[C], path: Path | None, overrides: Sequence[str] = ()) -> C:
+    """Read a YAML file, apply `a.b=c` overrides in order, validate.
+
+    Precedence: default < file < override. Raises PyriteError naming the file or override, the
+    key, what is allowed, and for an unknown key the closest valid one.
+    """
+    data = _read_yaml(path) if path is not None else {}
+    for override in overrides:
+        _apply(data, override)
+    return parse_config(kind, data, str(path) if path is not None else "configuration")
+
+
+def parse_config(kind: type[C], data: dict[str, Any], where: str = "configuration") -> C:
+    """Validate a mapping as `kind`; all mistakes become one PyriteError about the first."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise PyriteError(f"{where}: {_sentence(kind, error)}") from error
+
+
+def dump_config(config: Section) -> str:
+    """The resolved configuration as YAML, keys in declaration order."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return str(text)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise PyriteError(f"{path}: no such configuration file") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        detail = " ".join(str(error).split())
+        raise PyriteError(f"{path}: not readable as YAML: {detail}") from error
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise PyriteError(f"{path}: a YAML {type(data).__name__}, expected keys and values")
+    return data
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, separator, raw = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise PyriteError(f"override {override!r}: expected the form section.key=value")
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise PyriteError(f"override {override!r}: the value is not valid YAML") from error
+    for part in parts[:-1]:
+        inner = data.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise PyriteError(f"override {override!r}: {part!r} is a value, not a section")
+        data = inner
+    data[parts[-1]] = value
+
+
+def _sentence(kind: type[Section], error: ValidationError) -> str:
+    errors = error.errors()
+    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
+    key = ".".join(str(part) for part in first["loc"]) or "configuration"
+    if first["type"] == "extra_forbidden":
+        valid = _valid_keys(kind)
+        close = difflib.get_close_matches(key, valid, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]!r}?" if close else f"valid keys: {', '.join(valid)}"
+        return f"unknown key {key!r}; {hint}"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    if first["type"] == "value_error":
+        message = message.removeprefix("value error, ")
+        return f"{key}: {message}" if first["loc"] else message
+    return f"{key}={first['input']!r}: {message}"
+
+
+def _valid_keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, info in kind.model_fields.items():
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys.extend(_valid_keys(inner, f"{prefix}{name}."))
+        else:
+            keys.append(prefix + name)
+    return keys

@@ -1,0 +1,59 @@
+"""String ids outside, int64 row numbers inside; converted once, at the border."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import PyriteError
+
+I64 = npt.NDArray[np.int64]
+MAX_ID_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class IdIndex:
+    """Ids of a table: a sorted UTF-8 key array, searched in O(log N), and each row's rank.
+
+    `rank_N` is the position of each row's id in ascending id order. It breaks every tie, so no
+    result depends on the order of the rows in a file.
+    """
+
+    sorted_keys_N: npt.NDArray[np.bytes_]
+    rows_N: I64
+    rank_N: I64
+
+    @classmethod
+    def build(cls, ids: Sequence[str], where: str) -> IdIndex:
+        """Index `ids`; raises PyriteError on a duplicate or an id over 512 bytes."""
+        encoded = [i.encode("utf-8") for i in ids]
+        longest = max(encoded, key=len, default=b"")
+        if len(longest) > MAX_ID_BYTES:
+            raise PyriteError(
+                f"{where}: id {longest[:40]!r}... has {len(longest)} bytes, the limit is"
+                f" {MAX_ID_BYTES}; shorten the id"
+            )
+        keys = np.array(encoded, dtype=f"S{max(len(longest), 1)}")
+        rows = np.argsort(keys, kind="stable").astype(np.int64)
+        ordered = keys[rows]
+        same = np.flatnonzero(ordered[1:] == ordered[:-1])
+        if same.size:
+            first, second = sorted(int(r) for r in rows[same[0] : same[0] + 2])
+            raise PyriteError(
+                f"{where}: id {ids[first]!r} stands in rows {first + 1} and {second + 1};"
+                " ids must be unique, so rename or remove one"
+            )
+        rank = np.empty(len(ids), dtype=np.int64)
+        rank[rows] = np.arange(len(ids))
+        return cls(ordered, rows, rank)
+
+    def find(self, ids: Sequence[str]) -> I64:
+        """Rows of `ids`, int64 [len(ids)]; -1 where an id is unknown."""
+        if not len(ids) or not self.rows_N.size:
+            return np.full(len(ids), -1, dtype=np.int64)
+        wanted = np.array([i.encode("utf-8") for i in ids])
+        at = np.minimum(np.searchsorted(self.sorted_keys_N, wanted), self.rows_N.size - 1)
+        return np.where(self.sorted_keys_N[at] == wanted, self.rows_N[at], -1)

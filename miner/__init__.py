@@ -1,0 +1,1 @@
+"""Retrieve, filter, sample: from embeddings to negatives that explain themselves."""

@@ -1,0 +1,143 @@
+"""Filters: each marks candidates with a reason bit, from untouched scores, so they commute.
+
+Positive-aware ceilings: NV-Retriever, arXiv 2407.15831. The percent form is sign-safe, because
+`0.95 * s_pos` lets everything up to a higher score pass when `s_pos` is negative.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from ..core.candidates import PAD_ID, STRUCTURAL, Candidates, Reason
+from ..core.config import Section
+from ..core.encoder import F32
+from ..core.ids import I64
+from ..core.rng import combine
+from ..core.tables import Qrels
+
+U16 = npt.NDArray[np.uint16]
+U64 = npt.NDArray[np.uint64]
+
+
+class FilterConfig(Section):
+    """Which scores a negative may have; null turns a rule off."""
+
+    margin: float | None = Field(None, ge=0, description="keep s < s_pos - margin")
+    percent: float | None = Field(
+        None, gt=0, le=1, description="keep s < s_pos - (1 - percent) * |s_pos|"
+    )
+    max_score: float | None = Field(None, description="keep s < max_score")
+    ties: Literal["drop", "keep"] = Field("drop", description="keep: <= in place of <")
+    positive_score: Literal["min", "mean", "max"] = Field(
+        "min", description="which positive counts when a query has several"
+    )
+
+
+def structural_reasons(
+    candidates: Candidates, qrels: Qrels, query_texts_Q: U64, doc_texts_N: U64
+) -> U16:
+    """Reasons that hold whatever the scores: uint16 [Q, K].
+
+    `query_texts_Q` and `doc_texts_N` are hashes of normalised texts. Marks padding, scores that
+    are not finite, known positives, other documents with the text of the query or of one of its
+    positives, and every later copy of a text that an earlier candidate of the same query has.
+    """
+    ids = candidates.ids
+    pad = ids == PAD_ID
+    texts_QK = doc_texts_N[np.maximum(ids, 0)]
+    positive = qrels.is_positive(candidates.query_rows, ids)
+    same = (texts_QK == query_texts_Q[:, None]) | _text_of_positive(
+        candidates.query_rows, texts_QK, qrels, doc_texts_N
+    )
+    reasons = np.zeros(ids.shape, dtype=np.uint16)
+    marks = (
+        (Reason.PAD, pad),
+        (Reason.NONFINITE, ~np.isfinite(candidates.scores)),
+        (Reason.POSITIVE, positive),
+        (Reason.SAME_TEXT, same & ~positive),
+        (Reason.DUPLICATE, _later_copy(texts_QK, pad)),
+    )
+    for reason, hit in marks:
+        reasons[hit] |= np.uint16(reason)
+    reasons[pad] = np.uint16(Reason.PAD)
+    return reasons
+
+
+def _text_of_positive(
+    query_rows: I64, texts_QK: U64, qrels: Qrels, doc_texts_N: U64
+) -> npt.NDArray[np.bool_]:
+    query, doc = qrels.pairs()
+    known = np.unique(combine(query.astype(np.uint64), doc_texts_N[doc]))
+    if not known.size:
+        return np.zeros(texts_QK.shape, dtype=bool)
+    asked = combine(query_rows.astype(np.uint64)[:, None], texts_QK)
+    at = np.minimum(np.searchsorted(known, asked), known.size - 1)
+    return np.asarray(known[at] == asked)
+
+
+def _later_copy(texts_QK: U64, pad_QK: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    order = np.argsort(texts_QK, axis=1, kind="stable")
+    ordered = np.take_along_axis(texts_QK, order, axis=1)
+    real = ~np.take_along_axis(pad_QK, order, axis=1)
+    copy = np.zeros(texts_QK.shape, dtype=bool)
+    copy[:, 1:] = (ordered[:, 1:] == ordered[:, :-1]) & real[:, 1:] & real[:, :-1]
+    out = np.zeros(texts_QK.shape, dtype=bool)
+    np.put_along_axis(out, order, copy, axis=1)
+    return out
+
+
+def margin_ceiling(pos_scores_Q: F32, margin: float) -> F32:
+    """TopK-MarginPos: `s_pos - margin`, float32 [Q]."""
+    return (pos_scores_Q.astype(np.float64) - margin).astype(np.float32)
+
+
+def percent_ceiling(pos_scores_Q: F32, percent: float) -> F32:
+    """TopK-PercPos, sign-safe: `s_pos - (1 - percent) * |s_pos|`, float32 [Q]."""
+    pos = pos_scores_Q.astype(np.float64)
+    return (pos - (1.0 - percent) * np.abs(pos)).astype(np.float32)
+
+
+def score_reasons(scores_QK: F32, pos_scores_Q: F32, config: FilterConfig) -> U16:
+    """Reasons from the positive-aware rules that `config` turns on, uint16 [Q, K]."""
+    reasons = np.zeros(scores_QK.shape, dtype=np.uint16)
+    ceilings: list[tuple[Reason, F32]] = []
+    if config.margin is not None:
+        ceilings.append((Reason.MARGIN, margin_ceiling(pos_scores_Q, config.margin)))
+    if config.percent is not None:
+        ceilings.append((Reason.PERCENT, percent_ceiling(pos_scores_Q, config.percent)))
+    if config.max_score is not None:
+        level = np.full(pos_scores_Q.shape, config.max_score, dtype=np.float32)
+        ceilings.append((Reason.MAX_SCORE, level))
+    for reason, ceiling in ceilings:
+        above = scores_QK > ceiling[:, None]
+        if config.ties == "drop":
+            above |= scores_QK == ceiling[:, None]
+        reasons[above & np.isfinite(scores_QK)] |= np.uint16(reason)
+    return reasons
+
+
+def positive_scores(pair_scores_P: F32, pair_query_P: I64, n_queries: int, how: str) -> F32:
+    """One score for each query out of its positives' scores: `min`, `mean` or `max`.
+
+    `pair_query_P` [P] ascends and numbers the queries 0 to `n_queries` - 1, each at least once.
+    """
+    starts = np.searchsorted(pair_query_P, np.arange(n_queries))
+    scores = pair_scores_P.astype(np.float64)
+    if how == "mean":
+        counts = np.diff(np.append(starts, scores.size))
+        return (np.add.reduceat(scores, starts) / counts).astype(np.float32)
+    reduce = np.minimum if how == "min" else np.maximum
+    return np.asarray(reduce.reduceat(scores, starts), dtype=np.float32)
+
+
+def allowed_rank(reasons_QK: U16) -> npt.NDArray[np.int64]:
+    """0-based rank among the candidates without a structural reason, int64 [Q, K].
+
+    Score filters do not change it: "skip the first ten" means the first ten retrieved.
+    """
+    allowed = (reasons_QK & np.uint16(STRUCTURAL)) == 0
+    return np.cumsum(allowed, axis=1) - 1

@@ -1,0 +1,111 @@
+"""Negatives on disk: one parquet row for each query, in ascending query-id order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..core.candidates import PAD_ID, Negatives
+from ..core.errors import PyriteError
+from ..core.ids import I64
+from ..core.store import atomic_write
+from ..core.tables import TextTable
+
+FILE = "negatives.parquet"
+_ROW_GROUP = 8192
+_SCHEMA = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("pos_score", pa.float32()),
+        ("negative_ids", pa.list_(pa.string())),
+        ("scores", pa.list_(pa.float32())),
+        ("ranks", pa.list_(pa.int32())),
+        ("probabilities", pa.list_(pa.float32())),
+        ("tiers", pa.list_(pa.uint8())),
+        ("source", pa.string()),
+        ("generation", pa.int32()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NegativeRows:
+    """What training needs: query rows int64 [Q] and negative rows int64 [Q, n], -1 padded."""
+
+    query_rows: I64
+    ids: I64
+
+
+def to_table(negatives: Negatives, queries: TextTable, corpus: TextTable) -> pa.Table:
+    """Negatives of a block of queries with string ids; lists are as long as what was found."""
+    keep = negatives.ids != PAD_ID
+    offsets = pa.array(np.concatenate(([0], np.cumsum(keep.sum(axis=1)))), pa.int32())
+    flat_ids = corpus.id_strings(negatives.ids[keep])
+
+    def lists(values: pa.Array) -> pa.Array:
+        return pa.ListArray.from_arrays(offsets, values)
+
+    count = negatives.query_rows.size
+    return pa.Table.from_arrays(
+        [
+            pa.array(queries.id_strings(negatives.query_rows), pa.string()),
+            pa.array(negatives.pos_scores, pa.float32()),
+            lists(pa.array(flat_ids, pa.string())),
+            lists(pa.array(negatives.scores[keep], pa.float32())),
+            lists(pa.array(negatives.ranks[keep], pa.int32())),
+            lists(pa.array(negatives.probabilities[keep], pa.float32())),
+            lists(pa.array(negatives.tiers[keep], pa.uint8())),
+            pa.array([negatives.source] * count, pa.string()),
+            pa.array([negatives.generation] * count, pa.int32()),
+        ],
+        schema=_SCHEMA,
+    )
+
+
+def join_parts(parts: Sequence[Path], path: Path) -> int:
+    """Stream part files into one with fixed row groups, atomically; returns the row count.
+
+    The bytes depend on the rows alone, not on how the parts were cut.
+    """
+    count = 0
+    with atomic_write(path) as handle, pq.ParquetWriter(handle, _SCHEMA) as writer:
+        for group in _regroup(parts):
+            writer.write_table(group, row_group_size=_ROW_GROUP)
+            count += group.num_rows
+    return count
+
+
+def _regroup(parts: Sequence[Path]) -> Iterator[pa.Table]:
+    pending: list[pa.Table] = []
+    rows = 0
+    for part in parts:
+        pending.append(pq.read_table(part))
+        rows += pending[-1].num_rows
+        while rows >= _ROW_GROUP:
+            table = pa.concat_tables(pending).combine_chunks()
+            yield table.slice(0, _ROW_GROUP)
+            pending = [table.slice(_ROW_GROUP)]
+            rows -= _ROW_GROUP
+    if rows:
+        yield pa.concat_tables(pending).combine_chunks()
+
+
+def read_negatives(path: Path, queries: TextTable, corpus: TextTable, n: int) -> NegativeRows:
+    """Read row numbers back; raises PyriteError if an id is not in this dataset."""
+    table = pq.read_table(path, columns=["query_id", "negative_ids"])
+    query_rows = queries.ids.find(table.column("query_id").to_pylist())
+    lists = table.column("negative_ids").combine_chunks()
+    flat = corpus.ids.find(lists.flatten().to_pylist())
+    if (query_rows < 0).any() or (flat < 0).any():
+        raise PyriteError(f"{path}: holds ids that are not in this dataset; mine again")
+    counts = np.asarray(lists.value_lengths())
+    ids = np.full((query_rows.size, n), PAD_ID, dtype=np.int64)
+    column = np.arange(flat.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    inside = column < n
+    ids[np.repeat(np.arange(counts.size), counts)[inside], column[inside]] = flat[inside]
+    return NegativeRows(query_rows, ids)

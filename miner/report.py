@@ -1,0 +1,65 @@
+"""What a mining run shows a person: a table and the score histogram."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from ..core.candidates import Reason
+from ..core.encoder import F32
+from ..core.store import write_bytes
+from .tally import GROUPS, Tally
+
+_COLOURS = {"positives": "#1b7837", "kept negatives": "#2166ac", "rejected candidates": "#b2182b"}
+
+
+def mining_table(tally: Tally, n: int) -> Table:
+    """Counts of a run: candidates, why they were rejected, negatives and shortfalls."""
+    table = Table(title="mined negatives", title_justify="left")
+    table.add_column("what")
+    table.add_column("count", justify="right")
+    table.add_column("share", justify="right")
+    table.add_row("queries", f"{tally.queries:,}", "")
+    table.add_row("candidates", f"{tally.candidates:,}", "")
+    for reason in Reason:
+        count = tally.reasons[str(reason.name)]
+        if count and reason is not Reason.PAD:
+            name = str(reason.name).lower().replace("_", " ")
+            table.add_row(f"  rejected: {name}", f"{count:,}", _share(count, tally.candidates))
+    table.add_row("  kept", f"{tally.kept:,}", _share(tally.kept, tally.candidates))
+    table.add_row("negatives drawn", f"{tally.drawn:,}", "")
+    short = sum(queries for found, queries in tally.negatives.items() if int(found) < n)
+    table.add_row(f"queries with fewer than {n}", f"{short:,}", _share(short, tally.queries))
+    return table
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}%" if whole else "-"
+
+
+def write_histogram(path: Path, tally: Tally, edges: F32, title: str) -> None:
+    """Draw the scores of positives, kept negatives and rejected candidates as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.2), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    widths = np.diff(edges)
+    for group in reversed(GROUPS):
+        counts = np.asarray(tally.histograms[group], dtype=np.float64)
+        density = counts / max(counts.sum(), 1.0) / widths
+        label = f"{group} ({int(counts.sum()):,})"
+        axes.stairs(density, edges, fill=True, alpha=0.35, color=_COLOURS[group])
+        axes.stairs(density, edges, color=_COLOURS[group], linewidth=1.4, label=label)
+    axes.set_xlabel("score of query and document")
+    axes.set_ylabel("density")
+    axes.set_title(title, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    buffer = io.BytesIO()
+    # without the software tag the same counts give the same bytes on every version
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    write_bytes(path, buffer.getvalue())

@@ -1,0 +1,95 @@
+"""Samplers: each gives a log-weight to every candidate; adding them combines strategies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from ..core.config import Section
+from ..core.encoder import F32
+from .filters import U16, allowed_rank
+
+# wider than the whole range of the draw's Gumbel noise, so the better rank always wins
+_RANK_STEP = 64.0
+
+
+class SamplerConfig(Section):
+    """Which of the remaining candidates become negatives."""
+
+    name: Literal["topk", "random", "window", "simans"] = "simans"
+    n: int = Field(4, ge=1, le=1000, description="negatives per query")
+    a: float = Field(0.5, ge=0, description="SimANS: sharpness on the logit scale s / tau")
+    b: float = Field(0.0, description="SimANS: the peak lies b logits above the positive")
+    tau: float = Field(0.05, gt=0, description="SimANS: temperature that makes scores logits")
+    window_min: int = Field(10, ge=0, description="window: first rank, 0-based, included")
+    window_max: int = Field(210, ge=1, description="window: last rank, excluded")
+
+    @model_validator(mode="after")
+    def _window(self) -> SamplerConfig:
+        if self.window_min >= self.window_max:
+            raise ValueError(
+                f"sampler.window_min={self.window_min} must be below"
+                f" sampler.window_max={self.window_max}"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a sampler sees: scores float32 [Q, K], reasons uint16 [Q, K], s_pos float32 [Q]."""
+
+    scores: F32
+    reasons: U16
+    pos_scores: F32
+
+
+def topk(view: Scored, config: SamplerConfig) -> F32:
+    """The best first: weights so steep that noise cannot change the order."""
+    ranks = np.arange(view.scores.shape[1], dtype=np.float32)
+    return np.broadcast_to(-_RANK_STEP * ranks, view.scores.shape).astype(np.float32)
+
+
+def uniform(view: Scored, config: SamplerConfig) -> F32:
+    """Every candidate alike."""
+    return np.zeros(view.scores.shape, dtype=np.float32)
+
+
+def window(view: Scored, config: SamplerConfig) -> F32:
+    """Uniform over the ranks `window_min` to `window_max` of the retrieved list.
+
+    Ranks are 0-based and half-open, and count every document that is not a positive or a
+    duplicate, before any score filter.
+    """
+    rank = allowed_rank(view.reasons)
+    inside = (rank >= config.window_min) & (rank < config.window_max)
+    return np.where(inside, 0.0, -np.inf).astype(np.float32)
+
+
+def simans(view: Scored, config: SamplerConfig) -> F32:
+    """SimANS, arXiv 2210.11773: `-a * ((s - s_pos) / tau - b)^2`, on the logit scale.
+
+    Computed as a logarithm, so nothing underflows when no candidate is near the positive.
+    """
+    finite = np.isfinite(view.scores)
+    scores = np.where(finite, view.scores, 0.0).astype(np.float64)
+    logits = (scores - view.pos_scores[:, None].astype(np.float64)) / config.tau
+    weights = -config.a * (logits - config.b) ** 2
+    return np.where(finite, weights, -np.inf).astype(np.float32)
+
+
+SAMPLERS: dict[str, Callable[[Scored, SamplerConfig], F32]] = {
+    "topk": topk,
+    "random": uniform,
+    "window": window,
+    "simans": simans,
+}
+
+
+def log_weights(view: Scored, config: SamplerConfig) -> F32:
+    """Log-weights of the configured sampler, float32 [Q, K]; -inf wherever a reason is set."""
+    weights = SAMPLERS[config.name](view, config)
+    return np.where(view.reasons == 0, weights, np.float32(-np.inf))

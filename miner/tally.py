@@ -1,0 +1,111 @@
+"""Counts of a mining run: a few numbers for each block, added up for the report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.candidates import PAD_ID, Candidates, Negatives, Reason
+from ..core.encoder import F32
+from .filters import U16
+
+BINS = 80
+GROUPS = ("positives", "kept negatives", "rejected candidates")
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of queries, candidates, reasons and negatives, and three score histograms."""
+
+    queries: int = 0
+    candidates: int = 0
+    kept: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    negatives: Counter[str] = field(default_factory=Counter)
+    histograms: dict[str, list[int]] = field(
+        default_factory=lambda: {g: [0] * BINS for g in GROUPS}
+    )
+
+    def merge(self, other: Tally) -> None:
+        """Add another block's counts."""
+        self.queries += other.queries
+        self.candidates += other.candidates
+        self.kept += other.kept
+        self.reasons.update(other.reasons)
+        self.negatives.update(other.negatives)
+        for group, counts in other.histograms.items():
+            pairs = zip(self.histograms[group], counts, strict=True)
+            self.histograms[group] = [a + b for a, b in pairs]
+
+    def as_json(self) -> dict[str, Any]:
+        """A JSON value that `from_json` reads back."""
+        return {
+            "queries": self.queries,
+            "candidates": self.candidates,
+            "kept": self.kept,
+            "reasons": dict(sorted(self.reasons.items())),
+            "negatives_per_query": dict(sorted(self.negatives.items(), key=lambda i: int(i[0]))),
+            "histograms": self.histograms,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Tally:
+        """Inverse of `as_json`."""
+        return cls(
+            value["queries"],
+            value["candidates"],
+            value["kept"],
+            Counter(value["reasons"]),
+            Counter(value["negatives_per_query"]),
+            value["histograms"],
+        )
+
+    @property
+    def drawn(self) -> int:
+        """Negatives in all."""
+        return sum(int(n) * queries for n, queries in self.negatives.items())
+
+
+def tally_block(
+    candidates: Candidates, reasons: U16, negatives: Negatives, positives: F32, edges: F32
+) -> Tally:
+    """Count one block; `edges` [BINS + 1] are the score bins, `positives` [P] their scores."""
+    real = candidates.ids != PAD_ID
+    rejected = (reasons != 0) & real & np.isfinite(candidates.scores)
+    drawn = negatives.ids != PAD_ID
+    per_query = np.unique(negatives.counts(), return_counts=True)
+    scores = (positives, negatives.scores[drawn], candidates.scores[rejected])
+    return Tally(
+        queries=reasons.shape[0],
+        candidates=int(real.sum()),
+        kept=int(((reasons == 0) & real).sum()),
+        reasons=Counter({str(r.name): int(((reasons & np.uint16(r)) != 0).sum()) for r in Reason}),
+        negatives=Counter({str(n): int(c) for n, c in zip(*per_query, strict=True)}),
+        histograms={g: _histogram(s, edges) for g, s in zip(GROUPS, scores, strict=True)},
+    )
+
+
+def score_edges(score_blocks: Iterable[F32]) -> F32:
+    """Bin edges that cover every finite score, float32 [BINS + 1]."""
+    low, high = np.inf, -np.inf
+    for block in score_blocks:
+        finite = block[np.isfinite(block)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    if low > high:
+        low, high = 0.0, 1.0
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, BINS + 1).astype(np.float32)
+
+
+def _histogram(scores: npt.NDArray[np.float32], edges: F32) -> list[int]:
+    # a positive outside the retrieved range is counted in the bin at the border
+    clipped = np.clip(scores, edges[0], edges[-1])
+    counts, _ = np.histogram(clipped, bins=edges)
+    return [int(c) for c in counts]

@@ -1,0 +1,1 @@
+"""Hard-negative mining for dense retrieval."""

@@ -1,0 +1,1 @@
+"""Losses, training sets and the sentence-transformers trainer."""
