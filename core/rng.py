@@ -37,7 +37,9 @@ def combine(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> U64:
 def stream(seed: int, generation: int, purpose: int = 0) -> U64:
     """The uint64 scalar that all draws of one seed, generation and purpose start from."""
     root = splitmix64(np.asarray(seed % 2**64, dtype=np.uint64))
-    return combine(combine(root, np.asarray(generation, dtype=np.uint64)), np.asarray(purpose, dtype=np.uint64))
+    return combine(
+        combine(root, np.asarray(generation, dtype=np.uint64)), np.asarray(purpose, dtype=np.uint64)
+    )
 
 
 def uniform(bits: U64) -> npt.NDArray[np.float64]:
