@@ -12,16 +12,14 @@ import numpy as np
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from ..core.beir import Dataset
 from ..core.candidates import Candidates
-from ..core.config import Section, dump_config
-from ..core.dataset import DatasetConfig, open_dataset, text_hashes
+from ..core.config import dump_config
+from ..core.dataset import text_hashes
 from ..core.digest import digest_array, digest_json
-from ..core.embeddings import Embeddings, embed
 from ..core.encoder import F32, Encoder
 from ..core.ids import I64
 from ..core.progress import progress
-from ..core.sbert import EncoderConfig, SentenceTransformerEncoder
+from ..core.run import Prepared, RunConfig, build_encoder, prepare
 from ..core.store import (
     Manifest,
     atomic_write,
@@ -34,14 +32,13 @@ from ..core.store import (
     write_json,
     write_part,
 )
-from ..core.tables import Qrels
+from ..indexes.retrieve import RetrieveConfig, retrieve
 from ..indexes.topk import exact_scores
 from .choose import Context, choose, reasons_of
 from .filters import FilterConfig, positive_scores
 from .negatives_file import FILE, join_parts, to_table
 from .random_source import random_candidates
 from .report import write_histogram
-from .retrieve import QuerySet, RetrieveConfig, retrieve
 from .samplers import SamplerConfig
 from .tally import Tally, score_edges, tally_block
 
@@ -51,28 +48,13 @@ SCHEMA = 1
 _RANDOM_SPARE = 64
 
 
-class MineConfig(Section):
-    """Everything that decides which negatives come out, and where they go."""
+class MineConfig(RunConfig):
+    """Everything that decides which negatives come out."""
 
-    name: str = Field("run", pattern=r"^[\w.-]+$", description="folder below runs_dir")
-    runs_dir: str = "runs"
-    cache_dir: str = Field("runs/.cache", description="embeddings and candidates, shared by runs")
-    seed: int = Field(0, ge=0, lt=2**63)
-    threads: int = Field(0, ge=0, description="CPU threads; 0: one for each core")
     block_queries: int = Field(1024, ge=1, description="queries sampled at a time")
-    dataset: DatasetConfig = DatasetConfig()
-    encoder: EncoderConfig = EncoderConfig()
     retrieve: RetrieveConfig = RetrieveConfig()
     filters: FilterConfig = FilterConfig(percent=0.95)
     sampler: SamplerConfig = SamplerConfig()
-
-    @property
-    def run_folder(self) -> Path:
-        return Path(self.runs_dir) / self.name
-
-    @property
-    def cache(self) -> Path:
-        return Path(self.cache_dir)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,38 +65,6 @@ class Mined:
     tally: Tally
     manifest: Manifest
     reused: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A dataset with its vectors."""
-
-    dataset: Dataset
-    qrels: Qrels
-    corpus: Embeddings
-    queries: QuerySet
-
-
-def build_encoder(config: MineConfig) -> Encoder:
-    """The encoder of a configuration, with the configured number of threads."""
-    import torch
-
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    return SentenceTransformerEncoder(config.encoder)
-
-
-def prepare(config: MineConfig, encoder: Encoder, split: str) -> Prepared:
-    """Open the dataset and encode its corpus and the queries of `split` that have positives."""
-    dataset = open_dataset(config.dataset, config.cache)
-    qrels = dataset.qrels(split, config.dataset.min_grade)
-    rows = qrels.with_positives()
-    # ascending id order: the order of the file decides nothing from here on
-    rows = rows[np.argsort(dataset.queries.ids.rank_N[rows], kind="stable")]
-    tokens = config.encoder.batch_tokens
-    corpus = embed(encoder, dataset.corpus, "document", config.cache, tokens)
-    vectors = embed(encoder, dataset.queries, "query", config.cache, tokens, rows)
-    return Prepared(dataset, qrels, corpus, QuerySet(rows, vectors))
 
 
 def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from ..core.digest import digest_array, digest_json
 from ..core.embeddings import Embeddings
 from ..core.ids import I64
 from ..core.progress import progress
+from ..core.run import QuerySet
 from ..core.store import (
     Manifest,
     discard,
@@ -26,7 +26,7 @@ from ..core.store import (
     write_array,
     write_part,
 )
-from ..indexes.flat import FlatIndex
+from .flat import FlatIndex
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +38,6 @@ class RetrieveConfig(Section):
 
     depth: int = Field(200, ge=1, description="candidates per query, K")
     block_queries: int = Field(256, ge=1, description="queries searched at a time")
-
-
-@dataclass(frozen=True, slots=True)
-class QuerySet:
-    """The queries to mine for: table rows in ascending id order, and their vectors."""
-
-    rows: I64
-    embeddings: Embeddings
 
 
 def retrieve(

@@ -1,0 +1,78 @@
+"""What every verb's configuration has, and the dataset with its vectors that every verb needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from .beir import Dataset
+from .config import Section
+from .dataset import DatasetConfig, open_dataset
+from .embeddings import Embeddings, embed
+from .encoder import Encoder
+from .ids import I64
+from .sbert import EncoderConfig, SentenceTransformerEncoder
+from .tables import Qrels
+
+
+class RunConfig(Section):
+    """A run: its name, its folders, its seed, its data and its model."""
+
+    name: str = Field("run", pattern=r"^[\w-][\w.-]*$", description="folder below runs_dir")
+    runs_dir: str = "runs"
+    cache_dir: str = Field("runs/.cache", description="embeddings and candidates, shared by runs")
+    seed: int = Field(0, ge=0, lt=2**63)
+    threads: int = Field(0, ge=0, description="CPU threads; 0: one for each core")
+    dataset: DatasetConfig = DatasetConfig()
+    encoder: EncoderConfig = EncoderConfig()
+
+    @property
+    def run_folder(self) -> Path:
+        return Path(self.runs_dir) / self.name
+
+    @property
+    def cache(self) -> Path:
+        return Path(self.cache_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class QuerySet:
+    """Queries to search for: table rows in ascending id order, and their vectors."""
+
+    rows: I64
+    embeddings: Embeddings
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A dataset with its vectors."""
+
+    dataset: Dataset
+    qrels: Qrels
+    corpus: Embeddings
+    queries: QuerySet
+
+
+def build_encoder(config: RunConfig) -> Encoder:
+    """The encoder of a configuration, with the configured number of threads."""
+    import torch
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    return SentenceTransformerEncoder(config.encoder)
+
+
+def prepare(config: RunConfig, encoder: Encoder, split: str) -> Prepared:
+    """Open the dataset and encode its corpus and the queries of `split` that have positives."""
+    dataset = open_dataset(config.dataset, config.cache)
+    qrels = dataset.qrels(split, config.dataset.min_grade)
+    rows = qrels.with_positives()
+    # ascending id order: the order of the file decides nothing from here on
+    rows = rows[np.argsort(dataset.queries.ids.rank_N[rows], kind="stable")]
+    tokens = config.encoder.batch_tokens
+    corpus = embed(encoder, dataset.corpus, "document", config.cache, tokens)
+    vectors = embed(encoder, dataset.queries, "query", config.cache, tokens, rows)
+    return Prepared(dataset, qrels, corpus, QuerySet(rows, vectors))
