@@ -92,6 +92,15 @@ def load_model(config: EncoderConfig) -> SentenceTransformer:
     return model
 
 
+def prompt_for(model: SentenceTransformer, config: EncoderConfig, role: Role) -> str:
+    """The prompt that goes before a text: the configured one, or else the model's own."""
+    configured = config.query_prompt if role == "query" else config.document_prompt
+    if configured is not None:
+        return configured
+    own = model.prompts.get(role) or model.prompts.get(model.default_prompt_name or "")
+    return own or ""
+
+
 class SentenceTransformerEncoder:
     """An `Encoder` around a sentence-transformers model."""
 
@@ -112,7 +121,7 @@ class SentenceTransformerEncoder:
         return self._fingerprint
 
     def lengths(self, texts: Sequence[str], role: Role) -> I64:
-        prompt = self._prompt(role) or ""
+        prompt = prompt_for(self.model, self.config, role)
         encoded = self.model.tokenizer(
             [prompt + t for t in texts],
             truncation=True,
@@ -128,14 +137,11 @@ class SentenceTransformerEncoder:
     def encode_documents(self, texts: Sequence[str]) -> F32:
         return self._encode(texts, "document")
 
-    def _prompt(self, role: Role) -> str | None:
-        return self.config.query_prompt if role == "query" else self.config.document_prompt
-
     def _encode(self, texts: Sequence[str], role: Role) -> F32:
         call = self.model.encode_query if role == "query" else self.model.encode_document
         vectors = call(
             list(texts),
-            prompt=self._prompt(role),
+            prompt=prompt_for(self.model, self.config, role),
             batch_size=max(len(texts), 1),
             show_progress_bar=False,
             convert_to_numpy=True,

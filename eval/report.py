@@ -1,0 +1,47 @@
+"""Tables of systems and their differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from .evaluate import Evaluation
+from .significance import Comparison
+
+_LABELS = {"ndcg": "nDCG", "mrr": "MRR", "recall": "Recall", "map": "MAP", "precision": "P"}
+
+
+def label(measure: str) -> str:
+    """`ndcg@10` as the field writes it, `nDCG@10`."""
+    base, _, cutoff = measure.partition("@")
+    return f"{_LABELS.get(base, base)}@{cutoff}"
+
+
+def systems_table(
+    evaluations: dict[str, Evaluation], comparisons: Sequence[Comparison], title: str
+) -> Table:
+    """One row for each system, then one for each difference with its 95% interval.
+
+    A difference whose interval does not contain zero is marked with `*`.
+    """
+    measures = list(next(iter(evaluations.values())).values)
+    table = Table(title=title, title_justify="left")
+    table.add_column("system")
+    for measure in measures:
+        table.add_column(label(measure), justify="right", no_wrap=True)
+    for name, evaluation in evaluations.items():
+        means = evaluation.means()
+        table.add_row(name, *(f"{means[m]:.4f}" for m in measures))
+    table.add_section()
+    pairs = dict.fromkeys((c.a, c.b) for c in comparisons)
+    for a, b in pairs:
+        cells = {c.measure: _difference(c) for c in comparisons if (c.a, c.b) == (a, b)}
+        table.add_row(f"{a} - {b}", *(cells[m] for m in measures))
+    return table
+
+
+def _difference(comparison: Comparison) -> str:
+    low, high = comparison.ci95
+    mark = "*" if low > 0 or high < 0 else " "
+    return f"{comparison.difference:+.4f}{mark} [{low:+.4f}, {high:+.4f}]"

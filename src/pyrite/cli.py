@@ -1,0 +1,122 @@
+"""The command line: one function for each verb, no logic."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from . import __version__
+from .core.config import C, load_config
+from .core.errors import PyriteError
+
+app = typer.Typer(
+    name="pyrite",
+    help="Mine hard negatives, train on them, measure whether it helped.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_Config = Annotated[Path, typer.Argument(help="YAML configuration", metavar="CONFIG")]
+_Overrides = Annotated[
+    list[str] | None, typer.Argument(help="overrides, as sampler.a=0.7", metavar="[A.B=C]...")
+]
+_Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one sentence and exit code 2."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("pyrite").setLevel(logging.INFO)
+    try:
+        app()
+    except PyriteError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.stderr.write("pyrite: interrupted; run the same command again to go on\n")
+        sys.exit(130)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}; check that it exists and may be written")
+
+
+def _fail(sentence: str) -> None:
+    sys.stderr.write(f"pyrite: error: {sentence}\n")
+    sys.exit(2)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pyrite {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Mine hard negatives, train on them, measure whether it helped."""
+
+
+def _load(kind: type[C], config: Path, overrides: list[str] | None) -> C:
+    return load_config(kind, config, overrides or [])
+
+
+@app.command()
+def mine(config: _Config, overrides: _Overrides = None, as_json: _Json = False) -> None:
+    """Mine hard negatives for the training queries."""
+    from .miner.mine import mine as run
+    from .miner.report import mining_table
+    from .trainers.train import TrainConfig
+
+    loaded = _load(TrainConfig, config, overrides)
+    mined = run(loaded)
+    if as_json:
+        typer.echo(json.dumps(mined.tally.as_json()))
+        return
+    Console().print(mining_table(mined.tally, loaded.sampler.n))
+    typer.echo(f"{'kept' if mined.reused else 'wrote'} {mined.folder}")
+
+
+@app.command()
+def train(config: _Config, overrides: _Overrides = None, as_json: _Json = False) -> None:
+    """Fine-tune with in-batch and with mined negatives; compare both with the base model."""
+    from .eval.report import systems_table
+    from .trainers.train import TrainConfig
+    from .trainers.train import train as run
+
+    trained = run(_load(TrainConfig, config, overrides))
+    if as_json:
+        typer.echo(json.dumps(trained.results()))
+        return
+    title = f"held-out queries: {len(next(iter(trained.evaluations.values())).query_ids):,}"
+    Console(width=max(100, Console().width)).print(
+        systems_table(trained.evaluations, trained.comparisons, title)
+    )
+    typer.echo(f"wrote {trained.folder / 'results.json'}")
+
+
+@app.command(name="eval")
+def evaluate(config: _Config, overrides: _Overrides = None, as_json: _Json = False) -> None:
+    """Evaluate the configured model on the held-out split."""
+    from .eval.evaluate import evaluate as run
+    from .eval.report import systems_table
+    from .trainers.train import TrainConfig
+
+    loaded = _load(TrainConfig, config, overrides)
+    evaluation = run(loaded)
+    if as_json:
+        typer.echo(json.dumps(evaluation.means()))
+        return
+    title = f"{loaded.dataset.path}, {loaded.dataset.eval_split}"
+    Console().print(systems_table({loaded.encoder.model: evaluation}, [], title))

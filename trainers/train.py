@@ -1,0 +1,152 @@
+"""The verb `train`: base, in-batch negatives, mined negatives; one table."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..core.dataset import open_dataset, text_hashes
+from ..core.digest import digest_json
+from ..core.sbert import SentenceTransformerEncoder, load_model, prompt_for
+from ..core.store import write_json
+from ..eval.evaluate import EvalConfig, Evaluation, evaluate_encoder
+from ..eval.significance import Comparison, compare
+from ..miner.mine import MineConfig, Mined, mine
+from ..miner.negatives_file import FILE, NegativeRows, read_negatives
+from .fit import TrainSection, finished, fit
+from .training_set import as_dataset, training_set
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = 1
+BASE, IN_BATCH, MINED = "base", "in_batch", "mined"
+
+
+class TrainConfig(MineConfig, EvalConfig):
+    """Mining, training and evaluation of one run."""
+
+    train: TrainSection = TrainSection()
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished training run: its folder, every system's evaluation, and the comparisons."""
+
+    folder: Path
+    mined: Mined
+    evaluations: dict[str, Evaluation]
+    comparisons: list[Comparison]
+
+    def results(self) -> dict[str, Any]:
+        """What `results.json` holds."""
+        return {
+            "systems": {name: e.means() for name, e in self.evaluations.items()},
+            "comparisons": [{**asdict(c), "ci95": list(c.ci95)} for c in self.comparisons],
+        }
+
+
+def train(config: TrainConfig) -> Trained:
+    """Mine what is not mined yet, fine-tune twice at equal steps, evaluate all three models.
+
+    The two trainings see the same pairs in the same order from the same weights; only the mined
+    negatives differ. Writes `models/in_batch`, `models/mined` and `results.json` to the run's
+    folder; each finished stage is kept when the run is repeated.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    encoder = SentenceTransformerEncoder(config.encoder)
+    mined = mine(config, encoder)
+    evaluations = {BASE: evaluate_encoder(config, encoder)}
+    fingerprint = encoder.fingerprint
+    del encoder
+    for system in (IN_BATCH, MINED):
+        model_folder = _train_system(config, system, mined, fingerprint)
+        trained = config.encoder.model_copy(update={"model": str(model_folder / "model")})
+        evaluations[system] = evaluate_encoder(config, SentenceTransformerEncoder(trained))
+    result = Trained(config.run_folder, mined, evaluations, _compare_all(config, evaluations))
+    write_json(config.run_folder / "results.json", {**result.results(), **_about(config, mined)})
+    return result
+
+
+def _about(config: TrainConfig, mined: Mined) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "negatives": mined.manifest.data["key"],
+        "config": config.model_dump(mode="json"),
+    }
+
+
+def _train_system(config: TrainConfig, system: str, mined: Mined, fingerprint: str) -> Path:
+    folder = config.run_folder / "models" / system
+    key = digest_json(
+        {
+            "schema": SCHEMA,
+            "system": system,
+            "model": fingerprint,
+            "seed": config.seed,
+            "negatives": mined.manifest.data["key"],
+            "train": config.train.model_dump(mode="json"),
+            "max_length": config.encoder.max_length,
+        }
+    )
+    if finished(folder, key) is not None:
+        logger.info("%s: trained already", folder)
+        return folder
+    rows, texts = _training_data(config, system, mined)
+    logger.info(
+        "training %s: %d pairs, %d negatives a row, %d of them missing and masked",
+        system,
+        rows.queries.size,
+        rows.negatives.shape[1],
+        rows.missing,
+    )
+    model = load_model(config.encoder)
+    prompts = {
+        column: prompt_for(model, config.encoder, "query" if column == "query" else "document")
+        for column in texts.column_names
+        if column != "label"
+    }
+    fit(
+        model,
+        rows,
+        texts,
+        config.train,
+        folder,
+        key,
+        config.seed,
+        {column: prompt for column, prompt in prompts.items() if prompt},
+    )
+    return folder
+
+
+def _training_data(config: TrainConfig, system: str, mined: Mined) -> Any:
+    dataset = open_dataset(config.dataset, config.cache)
+    qrels = dataset.qrels(config.dataset.train_split, config.dataset.min_grade)
+    n = 0 if system == IN_BATCH else (config.train.negatives or config.sampler.n)
+    negatives: NegativeRows = read_negatives(
+        mined.folder / FILE, dataset.queries, dataset.corpus, config.sampler.n
+    )
+    hashes = np.asarray(text_hashes(dataset.corpus, config.cache))
+    rows = training_set(qrels, negatives, hashes, n)
+    return rows, as_dataset(rows, dataset)
+
+
+def _compare_all(config: TrainConfig, evaluations: dict[str, Evaluation]) -> list[Comparison]:
+    return [
+        compare(
+            a,
+            b,
+            measure,
+            evaluations[a].values[measure],
+            evaluations[b].values[measure],
+            config.seed,
+        )
+        for b, a in itertools.combinations(evaluations, 2)
+        for measure in config.eval.measures
+    ]
