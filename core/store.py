@@ -26,6 +26,7 @@ from .errors import PyriteError
 MANIFEST = "manifest.json"
 _TMP = ".tmp"
 _SUM = ".sum"
+_PART = "part-"
 _VERSIONED = ("torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy")
 
 
@@ -107,7 +108,7 @@ def read_array(path: Path) -> npt.NDArray[Any]:
     """
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise PyriteError(
             f"{path}: not a readable .npy array ({error}); delete it and run again"
         ) from error
@@ -126,7 +127,7 @@ def join_arrays(
 
 def remove_parts(folder: Path) -> None:
     """Delete the parts of a finished stage."""
-    for part in folder.glob("part-*"):
+    for part in folder.glob(f"{_PART}*"):
         part.unlink()
 
 
@@ -159,16 +160,20 @@ class Manifest:
             ) from error
 
     @classmethod
-    def write(cls, folder: Path, **fields: Any) -> Manifest:
-        """Record every file below `folder` with size and digest, then publish the manifest."""
-        data = {**fields, "versions": versions(), "files": listing(folder)}
+    def write(cls, folder: Path, only: Iterable[str] | None = None, **fields: Any) -> Manifest:
+        """Record the files below `folder` with size and digest, then publish the manifest.
+
+        `only` names the files to record, for a folder that holds other artefacts too.
+        """
+        names = None if only is None else set(only)
+        data = {**fields, "versions": versions(), "files": listing(folder, names)}
         write_json(folder / MANIFEST, data)
         return cls(data)
 
     def intact(self, folder: Path) -> bool:
         """True if every recorded file is there with the recorded size and digest."""
-        files: dict[str, dict[str, Any]] = self.data.get("files", {})
-        return all(
+        files: dict[str, dict[str, Any]] | None = self.data.get("files")
+        return files is not None and all(
             (folder / name).is_file()
             and (folder / name).stat().st_size == entry["bytes"]
             and digest_file(folder / name) == entry["digest"]
@@ -176,13 +181,23 @@ class Manifest:
         )
 
 
-def listing(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and digest of every finished file below `folder`, by relative path in sorted order."""
+def listing(folder: Path, names: set[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Size and digest of every lasting file below `folder`, by relative path in sorted order.
+
+    Left out: the manifest, temporary files, seals, and parts, which go when the stage is done.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
-        scratch = path.name == MANIFEST or _TMP in path.name or path.suffix == _SUM
+        scratch = (
+            path.name == MANIFEST
+            or _TMP in path.name
+            or path.suffix == _SUM
+            or path.name.startswith(_PART)
+        )
         if path.is_file() and not scratch:
             name = path.relative_to(folder).as_posix()
+            if names is not None and name not in names:
+                continue
             found[name] = {"bytes": path.stat().st_size, "digest": digest_file(path)}
     return found
 

@@ -57,8 +57,9 @@ class TextTable:
     def _column(self, name: str, rows: Sequence[int] | npt.NDArray[np.int64] | slice) -> list[str]:
         column = self.table.column(name)
         if isinstance(rows, slice):
-            start, stop, _ = rows.indices(len(self))
-            return [str(v) for v in column.slice(start, max(0, stop - start)).to_pylist()]
+            rows = range(*rows.indices(len(self)))
+            if rows.step == 1:
+                return [str(v) for v in column.slice(rows.start, len(rows)).to_pylist()]
         return [str(v) for v in column.take(pa.array(rows, type=pa.int64())).to_pylist()]
 
 

@@ -14,7 +14,8 @@ from ..core.errors import PyriteError
 from ..core.ids import I64
 from .topk import RESCORE_BYTES, exact_scores, order_rows
 
-# float32 accumulation of D products is off by at most D * 2^-24 * |q| |d| (plus second order)
+# float32 accumulation of D products is off by at most D * 2^-24 * |q| |d| (plus second order);
+# rounding the exact score to float32 adds one more 2^-24
 _UNIT_ROUNDOFF = 2.0**-24
 _MARGIN = 32
 _PROPOSALS = 1 << 20  # rows x width proposed at a time
@@ -107,7 +108,9 @@ class FlatIndex:
 
     def _slack(self, queries_BD: F32) -> npt.NDArray[np.float64]:
         norms = np.linalg.norm(queries_BD, axis=1).astype(np.float64)
-        return np.asarray(1.01 * queries_BD.shape[1] * _UNIT_ROUNDOFF * norms * self._max_norm)
+        return np.asarray(
+            1.01 * (queries_BD.shape[1] + 1) * _UNIT_ROUNDOFF * norms * self._max_norm
+        )
 
     def _proposals(self, queries_BD: F32, width: int) -> tuple[I64, F32]:
         """Approximate top `width` over all blocks, and the lowest score among them, [B]."""

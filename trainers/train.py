@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from ..core.dataset import open_dataset, text_hashes
 from ..core.digest import digest_json
 from ..core.sbert import SentenceTransformerEncoder, load_model, prompt_for
-from ..core.store import write_json
+from ..core.store import Manifest, atomic_write, discard, write_json
 from ..eval.evaluate import EvalConfig, Evaluation, evaluate_encoder
 from ..eval.significance import Comparison, compare
 from ..miner.mine import MineConfig, Mined, mine
@@ -25,6 +27,7 @@ from .training_set import as_dataset, training_set
 logger = logging.getLogger(__name__)
 
 SCHEMA = 1
+RESULTS, PER_QUERY = "results.json", "per_query.parquet"
 BASE, IN_BATCH, MINED = "base", "in_batch", "mined"
 
 
@@ -70,16 +73,32 @@ def train(config: TrainConfig) -> Trained:
         trained = config.encoder.model_copy(update={"model": str(model_folder / "model")})
         evaluations[system] = evaluate_encoder(config, SentenceTransformerEncoder(trained))
     result = Trained(config.run_folder, mined, evaluations, _compare_all(config, evaluations))
-    write_json(config.run_folder / "results.json", {**result.results(), **_about(config, mined)})
+    _write_results(config, result)
     return result
 
 
-def _about(config: TrainConfig, mined: Mined) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "negatives": mined.manifest.data["key"],
-        "config": config.model_dump(mode="json"),
-    }
+def _write_results(config: TrainConfig, result: Trained) -> None:
+    folder = result.folder
+    discard(folder)
+    write_json(folder / RESULTS, result.results())
+    first = next(iter(result.evaluations.values()))
+    columns: dict[str, Any] = {"query_id": first.query_ids}
+    for system, evaluation in result.evaluations.items():
+        for measure, values in evaluation.values.items():
+            columns[f"{system} {measure}"] = values
+    with atomic_write(folder / PER_QUERY) as handle:
+        pq.write_table(pa.table(columns), handle)
+    Manifest.write(
+        folder,
+        only=(RESULTS, PER_QUERY),
+        schema=SCHEMA,
+        kind="results",
+        verb="train",
+        config=config.model_dump(mode="json"),
+        inputs={"negatives": result.mined.manifest.data["key"]},
+        seed=config.seed,
+        counts={"held_out_queries": len(first.query_ids)},
+    )
 
 
 def _train_system(config: TrainConfig, system: str, mined: Mined, fingerprint: str) -> Path:

@@ -100,7 +100,7 @@ def train(config: _Config, overrides: _Overrides = None, as_json: _Json = False)
         typer.echo(json.dumps(trained.results()))
         return
     title = f"held-out queries: {len(next(iter(trained.evaluations.values())).query_ids):,}"
-    Console(width=max(100, Console().width)).print(
+    Console(width=max(116, Console().width)).print(
         systems_table(trained.evaluations, trained.comparisons, title)
     )
     typer.echo(f"wrote {trained.folder / 'results.json'}")

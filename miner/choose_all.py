@@ -1,0 +1,123 @@
+"""Choosing for all queries, block by block; a killed run goes on at the block it was in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from ..core.candidates import Candidates
+from ..core.encoder import F32
+from ..core.progress import progress
+from ..core.run import Prepared
+from ..core.store import atomic_write, join_arrays, part_done, seal_part, write_json, write_part
+from .choose import Context, choose, reasons_of
+from .filters import FilterConfig
+from .negatives_file import FILE, join_parts, to_table
+from .positives import Positives, score_positives
+from .random_source import random_candidates
+from .samplers import SamplerConfig
+from .tally import Tally, score_edges, tally_block
+
+REASONS = "reasons.npy"
+_RANDOM_SPARE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The settings that decide which candidates become negatives."""
+
+    filters: FilterConfig
+    sampler: SamplerConfig
+    seed: int
+    block_queries: int
+
+
+def choose_all(
+    prepared: Prepared,
+    candidates: Candidates,
+    context: Context,
+    choice: Choice,
+    folder: Path,
+    key: str,
+) -> tuple[Tally, F32]:
+    """Write `negatives.parquet` and `reasons.npy` to `folder`; returns counts and score bins.
+
+    The bytes depend on the candidates and the choice alone, not on the block size.
+    """
+    positives = score_positives(prepared, choice.filters.positive_score)
+    edges = score_edges([positives.pairs, *(b.scores for _, b in _blocks(candidates, choice))])
+    stems: list[Path] = []
+    with progress("sample", total=candidates.query_rows.size, unit="queries") as bar:
+        for start, block in _blocks(candidates, choice):
+            stem = folder / f"part-{key[:12]}-{choice.block_queries}-{start:09d}"
+            stems.append(stem)
+            if not part_done(stem.with_suffix(".json")):
+                _choose_block(prepared, positives, context, choice, block, start, stem, edges)
+            bar.update(block.query_rows.size)
+    return _join(stems, folder, candidates, prepared, choice), edges
+
+
+def _join(
+    stems: list[Path], folder: Path, candidates: Candidates, prepared: Prepared, choice: Choice
+) -> Tally:
+    tally = Tally()
+    for stem in stems:
+        text = stem.with_suffix(".json").read_text(encoding="utf-8")
+        tally.merge(Tally.from_json(json.loads(text)))
+    rows = join_parts([stem.with_suffix(".parquet") for stem in stems], folder / FILE)
+    random = choice.sampler.name == "random"
+    depth = _random_depth(prepared, choice) if random else candidates.ids.shape[1]
+    arrays = (stem.with_suffix(".npy") for stem in stems)
+    join_arrays(arrays, folder / REASONS, np.uint16, (rows, depth))
+    return tally
+
+
+def _blocks(candidates: Candidates, choice: Choice) -> Iterator[tuple[int, Candidates]]:
+    total = candidates.query_rows.size
+    for start in range(0, total, choice.block_queries):
+        yield start, candidates.block(start, min(start + choice.block_queries, total))
+
+
+def _random_depth(prepared: Prepared, choice: Choice) -> int:
+    most = int(np.diff(prepared.qrels.indptr).max(initial=0))
+    return min(len(prepared.corpus), choice.sampler.n + most + _RANDOM_SPARE)
+
+
+def _choose_block(
+    prepared: Prepared,
+    positives: Positives,
+    context: Context,
+    choice: Choice,
+    block: Candidates,
+    start: int,
+    stem: Path,
+    edges: F32,
+) -> None:
+    stop = start + block.query_rows.size
+    if choice.sampler.name == "random":
+        block = random_candidates(
+            block.query_rows,
+            context.query_ids_Q[block.query_rows],
+            prepared.queries.embeddings.take(np.arange(start, stop)),
+            prepared.corpus,
+            context.rank_N,
+            _random_depth(prepared, choice),
+            choice.seed,
+        )
+    pos_scores = positives.per_query[start:stop]
+    reasons = reasons_of(block, pos_scores, context, choice.filters)
+    negatives = choose(block, reasons, pos_scores, context, choice.sampler, choice.seed)
+    dataset = prepared.dataset
+    with atomic_write(stem.with_suffix(".parquet")) as handle:
+        pq.write_table(to_table(negatives, dataset.queries, dataset.corpus), handle)
+    write_part(stem.with_suffix(".npy"), reasons)
+    pairs = positives.pairs[positives.starts[start] : positives.starts[stop]]
+    tally = tally_block(block, reasons, negatives, pairs, edges)
+    write_json(stem.with_suffix(".json"), tally.as_json())
+    # sealed last: the JSON's seal stands for the whole part
+    seal_part(stem.with_suffix(".json"))
