@@ -55,7 +55,7 @@ class Evaluation:
 def evaluate_encoder(config: EvalConfig, encoder: Encoder) -> Evaluation:
     """Search the evaluation split's queries in the whole corpus, exactly, and measure.
 
-    Raises PyriteError if the corpus is smaller than the deepest cutoff.
+    In a corpus that is smaller than the deepest cutoff every document is ranked.
     """
     prepared = prepare(config, encoder, config.dataset.eval_split)
     depth = min(cutoff(config.eval.measures), len(prepared.corpus))
