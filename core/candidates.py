@@ -56,7 +56,7 @@ class Candidates:
         pad = self.ids == PAD_ID
         if not np.array_equal(pad, np.isneginf(self.scores)):
             raise PyriteError("candidates: id -1 and score -inf must stand in the same places")
-        if (np.diff(self.scores, axis=1) > 0).any():
+        if (self.scores[:, 1:] > self.scores[:, :-1]).any():
             raise PyriteError("candidates: scores of a row must descend")
         ordered = np.sort(self.ids, axis=1)
         if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != PAD_ID)).any():

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import write_dataset
+
 from pyrite.core.beir import open_beir, write_beir
 from pyrite.core.dataset import DatasetConfig, open_dataset, text_hashes
 from pyrite.core.digest import u64

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError, model_validator
+
 from pyrite.core.config import Section, dump_config, load_config, parse_config
 from pyrite.core.errors import PyriteError
 

@@ -9,6 +9,7 @@ import pytest
 from fakes import BagOfWords
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from pyrite.core.embeddings import Embeddings, embed
 from pyrite.core.encoder import F32, plan_batches
 from pyrite.core.errors import PyriteError

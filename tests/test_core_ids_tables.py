@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from pyrite.core.digest import u64
 from pyrite.core.errors import PyriteError
 from pyrite.core.ids import I64, MAX_ID_BYTES, IdIndex
@@ -26,6 +27,7 @@ TRIPLES = st.lists(
 
 @given(known=KNOWN, asked=ASKED, data=st.data())
 @example(known=["a"], asked=["a\0", "", "\ud800", "a" * 600], data=None)
+@example(known=["a"], asked=[], data=None)
 def test_find_is_a_dict_lookup(known: list[str], asked: list[str], data: st.DataObject) -> None:
     if data is not None and known:
         asked = data.draw(st.permutations([*asked, *known, known[0], known[0] + "tail"]))
@@ -106,6 +108,7 @@ def test_qrels_are_a_dict_of_the_best_grades(
     ),
 )
 @example(triples=[(0, 5, 1), (1, 0, 1)], min_grade=1, asked=[(1, [-1, 0, 5, 6, 8])])
+@example(triples=[(0, 5, 1)], min_grade=1, asked=[(1, [0, 1, 2, 3, 3])])
 @example(triples=[(2, 5, 1)], min_grade=1, asked=[(3, [-1, -1, -1, -1, 0])])
 def test_is_positive_is_set_membership(
     triples: list[tuple[int, int, int]], min_grade: int, asked: list[tuple[int, list[int]]]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pyrite.core.rng import combine, gumbel, splitmix64, stream, uniform
 
 GAMMA = 0x9E3779B97F4A7C15

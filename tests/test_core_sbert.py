@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
+
 from pyrite.core import sbert
 from pyrite.core.digest import digest_texts
 from pyrite.core.embeddings import Embeddings, embed

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from pyrite.core.beir import open_beir
 from pyrite.core.dataset import DatasetConfig, open_dataset
 from pyrite.core.errors import PyriteError

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pyrite.core import store
 from pyrite.core.digest import digest_array, digest_bytes, digest_file, digest_json, digest_texts
 from pyrite.core.errors import PyriteError

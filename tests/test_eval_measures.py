@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pyrite.core.config import parse_config
 from pyrite.core.errors import PyriteError
 from pyrite.core.ids import I64

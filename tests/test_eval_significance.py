@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pyrite.eval.evaluate import Evaluation
 from pyrite.eval.measures import F64
 from pyrite.eval.report import label, systems_table

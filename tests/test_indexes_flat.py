@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pyrite.core.candidates import Candidates
 from pyrite.core.embeddings import Embeddings
 from pyrite.core.encoder import F32

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from pyrite.core.candidates import Candidates
 from pyrite.core.embeddings import Embeddings
 from pyrite.core.encoder import F32

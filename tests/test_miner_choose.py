@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pyrite.core.candidates import Candidates, Negatives
 from pyrite.core.digest import u64_array
 from pyrite.core.ids import IdIndex

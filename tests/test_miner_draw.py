@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pyrite.core.digest import u64, u64_array
 from pyrite.core.rng import combine, gumbel, stream
 from pyrite.miner.draw import draw, first_draw_probability, noise_bits

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pyrite.core.candidates import Candidates, Reason
 from pyrite.core.config import parse_config
 from pyrite.core.errors import PyriteError

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from fakes import BagOfWords, write_dataset
+
 from pyrite.core.candidates import Reason
 from pyrite.core.config import parse_config
 from pyrite.core.encoder import F32

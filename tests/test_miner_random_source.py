@@ -5,6 +5,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pyrite.core.digest import u64_array
 from pyrite.core.embeddings import Embeddings
 from pyrite.core.ids import IdIndex
