@@ -158,8 +158,8 @@ def test_scoring_stays_within_its_memory(
 
 GOOD = Candidates(
     np.array([4, 2]),
-    np.array([[3, 1, -1], [0, 5, 1]]),
-    np.array([[0.5, 0.5, -INF], [0.9, 0.1, -0.3]], dtype=np.float32),
+    np.array([[3, 1, -1, -1], [0, 5, 1, 2]]),
+    np.array([[0.5, 0.5, -INF, -INF], [0.9, 0.1, -0.3, -0.4]], dtype=np.float32),
     "test",
 )
 
@@ -178,10 +178,10 @@ BROKEN = {
         replace(GOOD, query_rows=GOOD.query_rows[:, None]),
     ],
     "in the same places": [
-        changed(GOOD.ids, (0, 2), 0),
-        changed(GOOD.ids, (1, 2), -1),
-        changed(GOOD.scores, (0, 2), -9),
-        changed(GOOD.scores, (1, 2), -INF),
+        changed(GOOD.ids, (0, 3), 0),
+        changed(GOOD.ids, (1, 3), -1),
+        changed(GOOD.scores, (0, 3), -9),
+        changed(GOOD.scores, (1, 3), -INF),
     ],
     "must descend": [changed(GOOD.scores, (1, 1), 0.95), changed(GOOD.scores, (0, 0), 0.4)],
     "stands twice": [changed(GOOD.ids, (1, 2), 0), changed(GOOD.ids, (0, 1), 3)],
