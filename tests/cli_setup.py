@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 from fakes import toy_dataset
-from pyrite.__main__ import main
 from tiny_model import tiny_model
+
+from pyrite.cli import main
 
 SCRIPT = Path(sys.executable).parent / "pyrite"
 _COLOURS = ("FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "COLUMNS")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import BaseModel
+
 from pyrite.core.config import dump_config, load_config
 from pyrite.trainers.train import TrainConfig
 

@@ -110,7 +110,7 @@ def test_int8_is_close_and_finds_the_same_neighbours(
     assert len(texts) == 60
     vectors = {}
     for precision in ("float32", "int8"):
-        config = settings(precision, max_length=32)  # type: ignore[arg-type]
+        config = settings(precision, max_length=32)
         encoder = OnnxEncoder(config, graphs, minilm)
         parts = [encoder.encode_documents(texts[i : i + 20]) for i in range(0, 60, 20)]
         vectors[precision] = np.concatenate(parts)
@@ -261,7 +261,7 @@ def test_the_graph_is_exported_once_and_says_what_it_is(
     assert again.encode_documents(TEXTS).tobytes() == first.tobytes()
     with pytest.raises(AssertionError, match="in the cache"):
         OnnxEncoder(settings("float32", model=str(folder)), tmp_path)
-    monkeypatch.setattr(onnx_graph.metadata, "version", lambda name: "99")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "99")
     with pytest.raises(AssertionError, match="in the cache"):
         OnnxEncoder(config, tmp_path)
 
@@ -284,7 +284,7 @@ def test_half_a_graph_is_not_used(folder: Path, tmp_path: Path, damage: str) -> 
 def test_the_fingerprint_is_that_of_the_content_and_the_precision(
     folder: Path, tmp_path: Path
 ) -> None:
-    tiny = {"model": str(folder)}
+    tiny: dict[str, Any] = {"model": str(folder)}
     f32 = OnnxEncoder(settings(**tiny), tmp_path)
     copy = tiny_model(tmp_path / "copy")
     prints = {

@@ -39,7 +39,7 @@ def index_of(
     corpus: F32,
     ids: Sequence[str],
     shard_rows: int = 50,
-    threads: int = 0,
+    threads: int = 1,
     propose: Propose = faiss_propose,
 ) -> FlatIndex:
     rank_N = IdIndex.build(ids, "test").rank_N
@@ -122,18 +122,14 @@ def test_search_is_the_brute_force_byte_for_byte(name: str) -> None:
     queries, ids = queries_for(corpus), shuffled_ids(len(corpus))
     for k in sorted({1, min(10, len(corpus)), len(corpus)}):
         expected = oracle(queries, corpus, ids, k)
-        for shard_rows in (7, 64, len(corpus)):
-            for threads in (1, 2):
-                index = index_of(corpus, ids, shard_rows, threads)
-                assert len(index) == len(corpus)
-                assert_same(index.search(queries, k), expected)
-                for batch in (1, 3):
-                    parts = [
-                        index.search(queries[i : i + batch], k)
-                        for i in range(0, len(queries), batch)
-                    ]
-                    joined = tuple(np.concatenate(column) for column in zip(*parts, strict=True))
-                    assert_same((joined[0], joined[1]), expected)
+        for shard_rows, threads in ((7, 1), (64, 1), (64, 2), (len(corpus), 1)):
+            index = index_of(corpus, ids, shard_rows, threads)
+            assert len(index) == len(corpus)
+            assert_same(index.search(queries, k), expected)
+        for batch in (1, 3):
+            parts = [index.search(queries[i : i + batch], k) for i in range(0, len(queries), batch)]
+            found, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+            assert_same((found, scores), expected)
 
 
 @pytest.mark.parametrize("copies", [40, K_SPARE + 10, K_SPARE + 11, 120, 400])
@@ -177,41 +173,45 @@ def test_the_order_of_the_corpus_changes_no_id_string(name: str) -> None:
         assert other_scores.tobytes() == scores.tobytes()
 
 
-class WorstAllowed:
-    """A proposer that errs as much as float32 sums may, always against the true best."""
+def one_lost_document(dimension: int, query_norm: float, doc_norm: float) -> tuple[F32, F32, F32]:
+    """Query, corpus and proposed scores, wrong by 0.99 of what float32 sums may be wrong by.
 
-    def __init__(self, corpus: F32, queries: F32, k: int, share: float) -> None:
-        truth = queries.astype(np.float64) @ corpus.astype(np.float64).T
-        norm = np.linalg.norm(corpus, axis=1).max() * np.linalg.norm(queries, axis=1)
-        error = share * queries.shape[1] * 2.0**-24 * norm[:, None]
-        border = -np.sort(-truth, axis=1)[:, k - 1 : k]
-        self.scores = np.where(truth >= border, truth - error, truth + error)
-        self.corpus, self.queries = corpus, queries
+    Row 0 is the best; its proposed score is too low, and below those of forty worse ones, whose
+    scores are too high. Row 1 is second best, and clearly above what was left out.
+    """
+    bound = dimension * 2.0**-24 * query_norm * doc_norm
+    error = 0.99 * bound
+    best = 0.5 * query_norm * doc_norm
+    true = np.array([best, best - 0.02 * bound, *[best - 1.98 * error] * 40])
+    proposed = np.array([best - error, best, *[best - 0.98 * error] * 40])
+    corpus = np.zeros((62, dimension))
+    corpus[:42, 0] = true / query_norm
+    corpus[:42, 1] = np.sqrt(doc_norm**2 - corpus[:42, 0] ** 2)
+    corpus[42:, 2] = doc_norm * 1e-3  # short ones, which must not shrink the bound
+    query = np.zeros((1, dimension))
+    query[0, 0] = query_norm
+    scores = np.concatenate([proposed, np.zeros(20)])
+    return query.astype(np.float32), corpus.astype(np.float32), scores.astype(np.float32)
 
-    def __call__(self, queries: F32, block: F32, k: int) -> tuple[F32, I64]:
-        first = (block.ctypes.data - self.corpus.ctypes.data) // self.corpus.strides[0]
-        asked = [int(np.flatnonzero((self.queries == q).all(axis=1))[0]) for q in queries]
-        scores = self.scores[asked, first : first + len(block)]
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(scores, order, axis=1).astype(np.float32), order
 
-
-@pytest.mark.parametrize("dimension", [16, 256])
-@pytest.mark.parametrize("shard_rows", [50, 300])
-def test_a_proposer_within_the_rounding_bound_cannot_change_the_result(
-    dimension: int, shard_rows: int
+@pytest.mark.parametrize("norms", [(1, 1), (1000, 1), (1, 50), (0.01, 1), (1, 0.02)])
+@pytest.mark.parametrize("shard_rows", [7, 62])
+def test_errors_within_the_rounding_bound_cannot_lose_the_best(
+    norms: tuple[float, float], shard_rows: int
 ) -> None:
-    random = np.random.default_rng(dimension)
-    base = unit(1, dimension, dimension)
-    # true scores closer together than the error bound
-    spread = dimension * 2.0**-24 * 0.5 / np.sqrt(dimension)
-    corpus = np.asarray(base + random.standard_normal((300, dimension)) * spread, dtype=np.float32)
-    queries = np.concatenate([base, unit(2, dimension, 99)])
-    ids = shuffled_ids(300)
-    for k in (1, 5, 20):
-        worst = WorstAllowed(corpus, queries, k, 0.9)
-        index = index_of(corpus, ids, shard_rows, propose=worst)
-        assert_same(index.search(queries, k), oracle(queries, corpus, ids, k))
+    query, corpus, scores = one_lost_document(256, *norms)
+    order = np.random.default_rng(0).permutation(len(corpus))
+    corpus, scores, ids = corpus[order], scores[order], shuffled_ids(len(corpus))
+
+    def propose(queries: F32, block: F32, k: int) -> tuple[F32, I64]:
+        first = (block.ctypes.data - corpus.ctypes.data) // corpus.strides[0]
+        part = np.tile(scores[first : first + len(block)], (len(queries), 1))
+        rows = np.argsort(-part, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(part, rows, axis=1), rows
+
+    expected = oracle(query, corpus, ids, 1)
+    assert order[expected[0][0, 0]] == 0
+    assert_same(index_of(corpus, ids, shard_rows, propose=propose).search(query, 1), expected)
 
 
 class Counting:
@@ -231,19 +231,30 @@ def test_only_the_queries_in_doubt_are_searched_again() -> None:
     counting = Counting()
     index = index_of(corpus, shuffled_ids(500), 1000, propose=counting)
     index.search(queries, 10)
-    assert counting.asked[0] == (5, 10 + K_SPARE)
-    assert [rows for rows, _ in counting.asked[1:]] == [1] * (len(counting.asked) - 1)
-    assert counting.asked[-1][1] > 200
+    assert counting.asked == [(5, 10 + K_SPARE), (1, 4 * (10 + K_SPARE)), (1, 500)]
 
 
-def test_many_queries_are_proposed_for_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_for_everything_needs_one_look() -> None:
+    corpus, counting = unit(20, 8, 1), Counting()
+    index = index_of(corpus, shuffled_ids(20), propose=counting)
+    index.search(unit(3, 8, 2), 20)
+    index.search(unit(3, 8, 2), 5)
+    assert counting.asked == [(3, 20), (3, 20)]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_many_queries_are_proposed_for_in_steps(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
     corpus, queries = unit(100, 8, 1), unit(9, 8, 2)
     ids = shuffled_ids(100)
     counting = Counting()
-    monkeypatch.setattr(flat, "_PROPOSALS", 2 * (5 + K_SPARE))
+    # one query must go through even where its proposals are over the limit
+    monkeypatch.setattr(flat, "_PROPOSALS", at_once * (5 + K_SPARE) if at_once > 1 else 1)
     index = index_of(corpus, ids, 1000, propose=counting)
     assert_same(index.search(queries, 5), oracle(queries, corpus, ids, 5))
-    assert [rows for rows, _ in counting.asked] == [2, 2, 2, 2, 1]
+    rows = [rows for rows, _ in counting.asked]
+    assert rows == [at_once] * (9 // at_once) + [1] * (9 % at_once)
 
 
 @pytest.mark.parametrize("k", [0, 61, 1000])

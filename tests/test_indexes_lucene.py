@@ -232,6 +232,17 @@ def test_documents_go_to_lucene_in_files(
 
 
 @pytest.mark.slow
+def test_a_build_that_lost_a_document_is_not_kept(
+    lucene: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = lucene_index._document_rows
+    monkeypatch.setattr(lucene_index, "_document_rows", lambda *args: rows(*args)[1:])
+    with pytest.raises(PyriteError, match="Lucene left out row"):
+        open_texts(tmp_path, {"a": "aa", "b": "bb"})
+    assert not list((tmp_path / "lexical").iterdir())
+
+
+@pytest.mark.slow
 def test_a_damaged_index_is_built_again(lucene: None, tmp_path: Path) -> None:
     texts = random_texts(40)
     expected = open_texts(tmp_path, texts).search(["aa"], 9)

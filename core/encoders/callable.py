@@ -92,10 +92,12 @@ class CallableEncoder:
         if not texts:
             return np.empty((0, self.dimension), dtype=np.float32)
         vectors = self._call(texts, role)
-        if vectors.shape[1] != self.dimension:
+        if self._dimension is None:
+            self._dimension = int(vectors.shape[1])
+        if vectors.shape[1] != self._dimension:
             raise PyriteError(
                 f"{_name(self._functions[role])} returned vectors of {vectors.shape[1]} numbers,"
-                f" expected {self.dimension} (encoder.callable.dimension)"
+                f" expected {self._dimension} (encoder.callable.dimension)"
             )
         return unit_rows(vectors) if self._normalize else vectors
 

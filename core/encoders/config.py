@@ -28,7 +28,10 @@ class CallableConfig(Section):
     function: str | None = Field(None, description="package.module:function, on PYTHONPATH")
     query_function: str | None = Field(None, description="for queries; null: the same function")
     fingerprint: str | None = Field(
-        None, min_length=1, description="names what the functions compute: change it when they do"
+        None,
+        min_length=1,
+        coerce_numbers_to_str=True,
+        description="names what the functions compute: change it when they do",
     )
     dimension: int | None = Field(None, ge=1, description="D; null: asked of the function once")
 
@@ -54,7 +57,11 @@ class OpenAIConfig(Section):
 
     base_url: str | None = Field(None, description="up to and with /v1")
     model: str | None = Field(None, min_length=1, description="the server's name of the model")
-    revision: str = Field("", description="your name for the server's weights, in the cache key")
+    revision: str = Field(
+        "",
+        coerce_numbers_to_str=True,
+        description="your name for the server's weights, part of the cache key",
+    )
     api_key_env: str | None = Field(
         None, description="environment variable that holds the key; null: no key"
     )

@@ -1,0 +1,223 @@
+"""Good setups spoilt in one place each, and what the sentence about it must hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Case:
+    """A good setup spoilt in one place, and what the sentence about it must hold.
+
+    `TMP` in overrides and sentence stands for the setup's folder.
+    """
+
+    says: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
+    spoil: Callable[[Path], object] | None = None
+    verb: str = "mine"
+    broken: str = ""  # a known fault of the library: the test must fail until it is mended
+
+
+def put(name: str, content: str | bytes) -> Callable[[Path], object]:
+    raw = content.encode() if isinstance(content, str) else content
+    return lambda folder: (folder / name).write_bytes(raw)
+
+
+def add(name: str, line: str | bytes) -> Callable[[Path], object]:
+    raw = line.encode() if isinstance(line, str) else line
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes() + raw + b"\n")
+
+
+def remove(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).unlink()
+
+
+def truncate_manifests(pattern: str) -> Callable[[Path], object]:
+    def spoil(folder: Path) -> None:
+        found = list(folder.glob(pattern))
+        assert found, pattern
+        for path in found:
+            path.write_text(path.read_text("utf-8")[:40], encoding="utf-8")
+
+    return spoil
+
+
+def config_cases() -> dict[str, Case]:
+    def text(content: str | bytes, *says: str, broken: str = "") -> Case:
+        return Case(("TMP/config.yaml", *says), spoil=put("config.yaml", content), broken=broken)
+
+    def given(override: str, *says: str, broken: str = "") -> Case:
+        return Case(says, (override,), broken=broken)
+
+    form = "expected the form section.key=value"
+    return {
+        "no file": Case(
+            ("TMP/config.yaml", "no such configuration file"), spoil=remove("config.yaml")
+        ),
+        "not YAML": text("a: [", "not readable as YAML", "line 1"),
+        "tabs": text("dataset:\n\tpath: x\n", "not readable as YAML", "line 2"),
+        "not text": text(b"\xff\xfe\x00", "not readable as YAML"),
+        "a list": text("- a\n", "a YAML list", "keys and values"),
+        "no such date": text("name: 2020-99-99", "not readable as YAML"),
+        "nested without end": text("[" * 5000, "not readable as YAML", broken="RecursionError"),
+        "unknown key": text("zzzzzz: 1", "unknown key 'zzzzzz'", "valid keys: name", "train.steps"),
+        "unknown section": text("dataste: {path: x}", "'dataste'", "did you mean 'dataset'?"),
+        "unknown nested key": text("sampler: {taw: 1}", "'sampler.taw'", "mean 'sampler.tau'?"),
+        "key without its section": text(
+            "depth: 5", "'depth'", "mean 'retrieve.depth'?", broken="proposes dataset.path"
+        ),
+        "a number as key": text("1: 2", "keys should be strings"),
+        "empty section": text("train:", "train=None", "dictionary"),
+        "override without value": given("seed", "override 'seed'", form),
+        "override without key": given("=3", "override '=3'", form),
+        "override with empty part": given("train.=3", "override 'train.=3'", form),
+        "override not YAML": given("name={a: [", "override 'name={a: ['", "not valid YAML"),
+        "override below a value": given("name.a=1", "override 'name.a=1'", "'name' is a value"),
+        "override unknown": given("sampler.m=3", "unknown key 'sampler.m'", "mean 'sampler.n'?"),
+        "name with slash": given("name=a/b", "name='a/b'", "pattern"),
+        "name that climbs": given("name=..", "name='..'", "pattern"),
+        "window upside down": Case(
+            ("sampler.window_min=30", "below", "sampler.window_max=30"),
+            ("sampler.window_min=30", "sampler.window_max=30"),
+        ),
+        "unknown measure": given("eval.measures=[hits@3]", "'hits@3'", "ndcg@k", "k from 1"),
+        "no measures": given("eval.measures=[]", "eval.measures=[]", "at least 1"),
+        "more negatives than mined": given("train.negatives=3", "train.negatives=3", "sampler.n=2"),
+    }
+
+
+def machine_cases() -> dict[str, Case]:
+    def given(override: str, *says: str, verb: str = "mine", broken: str = "") -> Case:
+        return Case(says, (override,), spoil=put("file", ""), verb=verb, broken=broken)
+
+    unlike = "set encoder.device="
+    return {
+        "no such model": given(
+            "encoder.model=TMP/nowhere",
+            "TMP/nowhere",
+            "not a folder",
+            "set encoder.model",
+            "minilm",
+        ),
+        "model is no model": given("encoder.model=TMP/data", "TMP/data", "set encoder.model"),
+        "no such model to train": given(
+            "encoder.model=a/b/c", "encoder.model='a/b/c'", verb="train"
+        ),
+        "no such model to evaluate": given("encoder.model=a/b/c", "'a/b/c'", verb="eval"),
+        "model too short": given("encoder.max_length=65", "max_length=65", "at most 64"),
+        "no such device": given("encoder.device=gpu", "encoder.device", "'gpu'", unlike),
+        "device without driver": given("encoder.device=cuda", "cuda", "set encoder.device=cpu"),
+        "device not built in": given(
+            "encoder.device=xpu", "encoder.device", "xpu", broken="AssertionError"
+        ),
+        "too many threads": given(
+            "threads=99999999999", "threads=99999999999", broken="ValueError of torch"
+        ),
+        "runs_dir is a file": given("runs_dir=TMP/file", "TMP/file", "Not a directory"),
+        "cache_dir is a file": given("cache_dir=TMP/file", "TMP/file", "Not a directory"),
+        "runs_dir cannot be made": given("runs_dir=/proc/pyrite", "/proc/pyrite", "exists"),
+        "corrupt manifest of texts": Case(
+            ("TMP/cache/texts/", "not a readable manifest", "delete TMP/cache/texts/"),
+            spoil=truncate_manifests("cache/texts/*/manifest.json"),
+        ),
+        "corrupt manifest of vectors": Case(
+            ("TMP/cache/embeddings/", "not a readable manifest", "delete"),
+            spoil=truncate_manifests("cache/embeddings/*/manifest.json"),
+            verb="eval",
+        ),
+        "corrupt manifest of candidates": Case(
+            ("TMP/cache/candidates/", "not a readable manifest", "delete"),
+            spoil=truncate_manifests("cache/candidates/*/manifest.json"),
+            verb="train",
+        ),
+    }
+
+
+def dataset_cases() -> dict[str, Case]:
+    data = "TMP/data"
+    names = {"documents": "corpus", "queries": "queries"}
+    cases = {
+        "no such dataset": Case((f"{data}x", "dataset.path"), (f"dataset.path={data}x",)),
+        "limit on a folder": Case(
+            ("dataset.max_documents=20", "stdlib only", "remove it"), ("dataset.max_documents=20",)
+        ),
+        "no such split": Case(
+            (f"{data}/qrels/dev.tsv", "no such split", "test, train"), ("dataset.train_split=dev",)
+        ),
+        "no such split to evaluate": Case(
+            (f"{data}/qrels/dev.tsv", "test, train"), ("dataset.eval_split=dev",), verb="eval"
+        ),
+        "no judgements": Case((f"{data}/qrels/train.tsv",), spoil=remove("data/qrels/train.tsv")),
+        "grade too high": Case(
+            (f"{data}/qrels/train.tsv", "grade >= 2", "lower dataset.min_grade"),
+            ("dataset.min_grade=2",),
+        ),
+        "too deep": Case(
+            ("41", "40 documents", "set retrieve.depth to at most 40"), ("retrieve.depth=41",)
+        ),
+        "batch over the pairs": Case(
+            ("train.batch_size=99", "training pairs", "set train.batch_size to at most"),
+            ("train.batch_size=99",),
+            verb="train",
+        ),
+    }
+    for what, name in names.items():
+        file = f"data/{name}.jsonl"
+        cases[f"no {what}"] = Case((f"TMP/{file}", "no such file"), spoil=remove(file))
+        cases[f"{what} empty"] = Case((f"TMP/{file}", "at least one line"), spoil=put(file, ""))
+        for kind, (line, *says) in text_faults(name).items():
+            where = f"TMP/{file}:{LINES[name] + 1}"
+            cases[f"{what} {kind}"] = Case((where, *says), spoil=add(file, line))
+        first = "d0000" if name == "corpus" else "q0000"
+        again = json.dumps({"_id": first, "text": "once more"})
+        cases[f"{what} twice"] = Case(
+            (f"TMP/{file}", repr(first), f"rows 1 and {LINES[name] + 1}", "unique"),
+            spoil=add(file, again),
+        )
+        long = json.dumps({"_id": "i" * 513, "text": "a"})
+        cases[f"{what} with long id"] = Case(
+            (f"TMP/{file}", "513 bytes", "512", "shorten"), spoil=add(file, long)
+        )
+    for kind, (line, *says) in QRELS_FAULTS.items():
+        where = f"{data}/qrels/train.tsv:{LINES['train'] + 1}"
+        cases[f"judgements {kind}"] = Case((where, *says), spoil=add("data/qrels/train.tsv", line))
+    return cases
+
+
+# lines of the good setup's files
+LINES = {"corpus": 40, "queries": 20, "train": 31}
+QRELS_FAULTS: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
+    "in TREC form": ("q0001\t0\td0001\t1", "4 tab-separated fields", "expected 3"),
+    "with blanks": ("q0001 d0001 1", "1 tab-separated fields", "expected 3"),
+    "with a word as grade": ("q0001\td0001\tyes", "score 'yes'", "whole number"),
+    "with half a grade": ("q0001\td0001\t0.5", "score '0.5'", "whole number"),
+    "with a giant grade": ("q0001\td0001\t40000", "40000", "-32768..32767"),
+    "of an unknown query": ("q9999\td0001\t1", "unknown queries id 'q9999'", "queries.jsonl"),
+    "of an unknown document": ("q0001\td9999\t1", "unknown corpus id 'd9999'", "corpus.jsonl"),
+    "not UTF-8": (b"q0001\td\xff\t1", "not UTF-8"),
+}
+
+
+def text_faults(name: str) -> dict[str, tuple[str | bytes, *tuple[str, ...]]]:
+    """Malformed lines of `<name>.jsonl`: the line, then what the sentence must hold."""
+    return {
+        "not JSON": ('{"_id": "x", ', "not a JSON object"),
+        "not UTF-8": (b'{"_id": "x", "text": "\xff"}', "UTF-8"),
+        "not an object": ('["x", "y"]', "a JSON list", "one JSON object"),
+        "without id": ('{"text": "a"}', "'_id' is missing", "string"),
+        "with empty id": ('{"_id": "", "text": "a"}', "empty", "'_id'"),
+        "with NUL in the id": ('{"_id": "a\\u0000b", "text": "a"}', "'_id'"),
+        "with a list as id": ('{"_id": ["x"], "text": "a"}', "'_id' is a list", "string"),
+        "without text": ('{"_id": "x"}', "'text' is missing", "string"),
+        "with a number as text": ('{"_id": "x", "text": 3}', "'text' is a int", "string"),
+        "with a number as title": ('{"_id": "x", "title": 3, "text": "a"}', "'title'", "string"),
+        "with half a letter": ('{"_id": "x", "text": "\\ud800"}', "'text'", "surrogate"),
+        "with empty text": ('{"_id": "x", "text": " "}', "empty text", "'x'", "dataset.on_empty"),
+    }
+
+
+CASES = {**config_cases(), **machine_cases(), **dataset_cases()}
