@@ -11,7 +11,7 @@ from pydantic import Field
 from .beir import Dataset
 from .config import Section
 from .dataset import DatasetConfig, open_dataset
-from .embeddings import Embeddings, embed
+from .embeddings import Embeddings, StoreLayout, embed
 from .encoder import Encoder
 from .ids import I64
 from .sbert import EncoderConfig, SentenceTransformerEncoder
@@ -65,14 +65,21 @@ def build_encoder(config: RunConfig) -> Encoder:
     return SentenceTransformerEncoder(config.encoder)
 
 
-def prepare(config: RunConfig, encoder: Encoder, split: str) -> Prepared:
-    """Open the dataset and encode its corpus and the queries of `split` that have positives."""
+def open_queries(config: RunConfig, split: str) -> tuple[Dataset, Qrels, I64]:
+    """The dataset, the judgements of `split`, and the rows of its queries that have positives.
+
+    Rows are in ascending query-id order: the order of the file decides nothing from here on.
+    """
     dataset = open_dataset(config.dataset, config.cache)
     qrels = dataset.qrels(split, config.dataset.min_grade)
     rows = qrels.with_positives()
-    # ascending id order: the order of the file decides nothing from here on
-    rows = rows[np.argsort(dataset.queries.ids.rank_N[rows], kind="stable")]
-    tokens = config.encoder.batch_tokens
-    corpus = embed(encoder, dataset.corpus, "document", config.cache, tokens)
-    vectors = embed(encoder, dataset.queries, "query", config.cache, tokens, rows)
+    return dataset, qrels, rows[np.argsort(dataset.queries.ids.rank_N[rows], kind="stable")]
+
+
+def prepare(config: RunConfig, encoder: Encoder, split: str) -> Prepared:
+    """Open the dataset and encode its corpus and the queries of `split` that have positives."""
+    dataset, qrels, rows = open_queries(config, split)
+    layout = StoreLayout(config.encoder.batch_tokens, config.encoder.store)
+    corpus = embed(encoder, dataset.corpus, "document", config.cache, layout)
+    vectors = embed(encoder, dataset.queries, "query", config.cache, layout, rows)
     return Prepared(dataset, qrels, corpus, QuerySet(rows, vectors))
