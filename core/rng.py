@@ -16,7 +16,7 @@ U64 = npt.NDArray[np.uint64]
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _MIX_A = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_B = np.uint64(0x94D049BB133111EB)
-_TO_UNIT = 2.0**-53
+_TO_UNIT = 2.0**-52
 
 
 def splitmix64(state: npt.NDArray[Any]) -> U64:
@@ -43,8 +43,8 @@ def stream(seed: int, generation: int, purpose: int = 0) -> U64:
 
 
 def uniform(bits: U64) -> npt.NDArray[np.float64]:
-    """Uniform in the open interval (0, 1): never 0 and never 1, so its logarithms are finite."""
-    return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * _TO_UNIT
+    """Uniform in the open interval (0, 1): 52 bits and a half, so 0 and 1 cannot be rounded to."""
+    return ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * _TO_UNIT
 
 
 def gumbel(bits: U64) -> npt.NDArray[np.float64]:

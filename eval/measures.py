@@ -7,6 +7,7 @@ are handed over strictly descending, so no tool breaks a tie its own way.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import ir_measures
@@ -23,8 +24,8 @@ _NAMES = {"ndcg": "nDCG", "mrr": "RR", "recall": "R", "map": "AP", "precision": 
 
 def parse_measure(name: str) -> ir_measures.measures.Measure:
     """`ndcg@10` as an ir_measures measure; raises PyriteError naming the known ones."""
-    base, separator, cutoff = name.partition("@")
-    if base not in _NAMES or not separator or not cutoff.isdigit() or int(cutoff) < 1:
+    base, _, cutoff = name.partition("@")
+    if base not in _NAMES or not re.fullmatch("[1-9][0-9]*", cutoff):
         known = ", ".join(f"{n}@k" for n in _NAMES)
         raise PyriteError(f"measure {name!r} is unknown; known measures: {known}, k from 1")
     return ir_measures.parse_measure(f"{_NAMES[base]}@{cutoff}")

@@ -22,7 +22,7 @@ class SamplerConfig(Section):
 
     name: Literal["topk", "random", "window", "simans"] = "simans"
     n: int = Field(4, ge=1, le=1000, description="negatives per query")
-    a: float = Field(0.5, ge=0, description="SimANS: sharpness on the logit scale s / tau")
+    a: float = Field(0.5, ge=0, le=1e9, description="SimANS: sharpness on the logit scale s / tau")
     b: float = Field(0.0, description="SimANS: the peak lies b logits above the positive")
     tau: float = Field(0.05, gt=0, description="SimANS: temperature that makes scores logits")
     window_min: int = Field(10, ge=0, description="window: first rank, 0-based, included")

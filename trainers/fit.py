@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from sentence_transformers.sentence_transformer.training_args import (
 from transformers import TrainerCallback
 
 from ..core.config import Section
+from ..core.errors import PyriteError
 from ..core.store import Manifest, discard, publish
 from .info_nce import InfoNCE
 from .training_set import TrainingSet
@@ -49,6 +52,10 @@ class _SealCheckpoints(TrainerCallback):  # type: ignore[misc]
     def __init__(self, key: str) -> None:
         self._key = key
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # a loss that is not logged yet is not in the checkpoint
+        control.should_log |= control.should_save
+
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         Manifest.write(folder, schema=1, kind="checkpoint", key=self._key, step=state.global_step)
@@ -67,8 +74,13 @@ def fit(
     """Train `model` in place and save it to `folder`; returns the mean training loss.
 
     An earlier run with the same `key` that was killed is continued at its last whole checkpoint,
-    with the same batches in the same order.
+    with the same batches in the same order. Raises PyriteError if the rows do not fill one batch.
     """
+    if len(texts) < config.batch_size:
+        raise PyriteError(
+            f"train.batch_size={config.batch_size}, but there are {len(texts)} training pairs;"
+            f" set train.batch_size to at most {len(texts)}"
+        )
     if config.dropout is not None:
         set_dropout(model, config.dropout)
     loss = InfoNCE(model, torch.from_numpy(rows.known), rows.span, config.temperature)
@@ -83,9 +95,22 @@ def fit(
     last = last_checkpoint(folder / _CHECKPOINTS, key)
     if last is not None:
         logger.info("training goes on at %s", last)
-    result = trainer.train(resume_from_checkpoint=str(last) if last else None)
-    _save(model, folder, key, float(result.training_loss), result.global_step)
-    return float(result.training_loss)
+    # the trainer prints its log; standard output belongs to the verb's result
+    with contextlib.redirect_stdout(sys.stderr):
+        result = trainer.train(resume_from_checkpoint=str(last) if last else None)
+    training_loss = _mean_loss(trainer.state.log_history)
+    _save(model, folder, key, training_loss, result.global_step)
+    return training_loss
+
+
+def _mean_loss(history: list[dict[str, float]]) -> float:
+    """Mean over all steps, also those before a kill, which the trainer's own mean leaves out."""
+    total, last = 0.0, 0.0
+    for entry in history:
+        if "loss" in entry:
+            total += entry["loss"] * (entry["step"] - last)
+            last = entry["step"]
+    return total / last
 
 
 def _arguments(

@@ -82,4 +82,7 @@ class InfoNCE(nn.Module):
         docs_M = labels[:, 1:].T.reshape(-1)
         allowed = allowed_columns(labels[:, 0], docs_M, self.known, self.span)
         target = torch.arange(queries_BD.shape[0], device=queries_BD.device)
-        return info_nce(queries_BD @ docs_MD.T / self.temperature, target, allowed)
+        # autocast would multiply the float32 vectors in its own, coarser dtype
+        with torch.autocast(queries_BD.device.type, enabled=False):
+            logits_BM = queries_BD @ docs_MD.T / self.temperature
+        return info_nce(logits_BM, target, allowed)

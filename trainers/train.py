@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from pydantic import model_validator
 
 from ..core.dataset import open_dataset, text_hashes
 from ..core.digest import digest_json
@@ -36,6 +38,15 @@ class TrainConfig(MineConfig, EvalConfig):
 
     train: TrainSection = TrainSection()
 
+    @model_validator(mode="after")
+    def _enough_are_mined(self) -> TrainConfig:
+        if (self.train.negatives or 0) > self.sampler.n:
+            raise ValueError(
+                f"train.negatives={self.train.negatives}, but only sampler.n={self.sampler.n} are"
+                " mined for each query; raise sampler.n or lower train.negatives"
+            )
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Trained:
@@ -50,8 +61,13 @@ class Trained:
         """What `results.json` holds."""
         return {
             "systems": {name: e.means() for name, e in self.evaluations.items()},
-            "comparisons": [{**asdict(c), "ci95": list(c.ci95)} for c in self.comparisons],
+            "comparisons": [{**asdict(c), "ci95": _json_interval(c)} for c in self.comparisons],
         }
+
+
+def _json_interval(comparison: Comparison) -> list[float] | None:
+    # JSON has no NaN, and one query has no interval
+    return None if math.isnan(comparison.ci95[0]) else list(comparison.ci95)
 
 
 def train(config: TrainConfig) -> Trained:

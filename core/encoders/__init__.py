@@ -1,0 +1,1 @@
+"""Encoders beside sentence-transformers: ONNX Runtime, a function, ready vectors, a server."""

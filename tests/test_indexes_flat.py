@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyrite.core.candidates import Candidates
+from pyrite.core.embeddings import Embeddings
+from pyrite.core.encoder import F32
+from pyrite.core.errors import PyriteError
+from pyrite.core.ids import I64, IdIndex
+from pyrite.indexes import flat
+from pyrite.indexes.flat import FlatIndex, Propose, faiss_propose
+
+K_SPARE = 32  # what a search proposes beyond k before it has to look again
+
+
+@pytest.fixture(autouse=True)
+def restore_threads() -> Iterator[None]:
+    before = faiss.omp_get_max_threads()
+    yield
+    faiss.omp_set_num_threads(before)
+
+
+def sharded(corpus: F32, rows: int) -> Embeddings:
+    return Embeddings(tuple(corpus[i : i + rows] for i in range(0, len(corpus), rows)), rows, "")
+
+
+def shuffled_ids(count: int, seed: int = 0) -> list[str]:
+    """Ids whose order is not the order of the rows."""
+    return [f"d{n}" for n in np.random.default_rng(seed).permutation(count)]
+
+
+def index_of(
+    corpus: F32,
+    ids: Sequence[str],
+    shard_rows: int = 50,
+    threads: int = 0,
+    propose: Propose = faiss_propose,
+) -> FlatIndex:
+    rank_N = IdIndex.build(ids, "test").rank_N
+    return FlatIndex(sharded(corpus, shard_rows), rank_N, threads, propose)
+
+
+def strings(ids: Sequence[str], rows_BK: I64) -> list[list[str]]:
+    return [[ids[row] for row in rows] for rows in rows_BK]
+
+
+def oracle(queries: F32, corpus: F32, ids: Sequence[str], k: int) -> tuple[I64, F32]:
+    """Score every pair alone in float64, round once, sort by (-score, id string)."""
+    wide = corpus.astype(np.float64)
+    found, scores = [], []
+    for query in queries.astype(np.float64):
+        exact = [float(np.float32((query * doc).sum())) for doc in wide]
+        order = sorted(range(len(corpus)), key=lambda row: (-exact[row], ids[row]))[:k]
+        found.append(order)
+        scores.append([exact[row] for row in order])
+    shape = (len(queries), k)
+    return (
+        np.array(found, dtype=np.int64).reshape(shape),
+        np.array(scores, dtype=np.float32).reshape(shape),
+    )
+
+
+def assert_same(found: tuple[I64, F32], expected: tuple[I64, F32]) -> None:
+    assert found[0].dtype == np.int64
+    assert found[1].dtype == np.float32
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[1].tobytes() == expected[1].tobytes()
+
+
+def unit(rows: int, dimension: int, seed: int) -> F32:
+    values = np.random.default_rng(seed).standard_normal((rows, dimension))
+    return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True), dtype=np.float32)
+
+
+def with_copies(seed: int, copies: int = 120) -> F32:
+    """A few good documents, a border of identical ones, and worse ones; in random order."""
+    random = np.random.default_rng(seed)
+    base = np.array([1.0, 0.2, 0, 0, 0, 0, 0, 0.1])
+    best = base * [1.3, 1, 1, 1, 1, 1, 1, 1]
+    rows = [best + random.standard_normal(8) * 0.01 for _ in range(4)]
+    rows += [base] * copies
+    rows += [base * 0.5 + random.standard_normal(8) * 0.01 for _ in range(60)]
+    return np.array(rows, dtype=np.float32)[random.permutation(len(rows))]
+
+
+def near_copies(seed: int) -> F32:
+    """Documents that differ by single bits: matrix products round them into each other's order."""
+    random = np.random.default_rng(seed)
+    base = unit(1, 24, seed)
+    steps = random.integers(-2, 3, size=(150, 24)).astype(np.int32)
+    return (np.tile(base, (150, 1)).view(np.int32) + steps).view(np.float32)
+
+
+CORPORA: dict[str, F32] = {
+    "random": unit(190, 24, 1),
+    "copies at the border": with_copies(2),
+    "near copies": near_copies(3),
+    "all equal": np.tile(unit(1, 24, 4), (150, 1)),
+    "all zero": np.zeros((90, 5), dtype=np.float32),
+    "long and short": unit(150, 24, 5)
+    * np.float32(10) ** np.arange(150, dtype=np.float32)[:, None] ** 0.3,
+    "one document": unit(1, 3, 6),
+    "one dimension": np.random.default_rng(7).integers(-3, 4, (120, 1)).astype(np.float32),
+}
+
+
+def queries_for(corpus: F32) -> F32:
+    queries = unit(7, corpus.shape[1], 9)
+    queries[:3] = corpus[:3] if len(corpus) > 3 else corpus[0]
+    return queries
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_search_is_the_brute_force_byte_for_byte(name: str) -> None:
+    corpus = CORPORA[name]
+    queries, ids = queries_for(corpus), shuffled_ids(len(corpus))
+    for k in sorted({1, min(10, len(corpus)), len(corpus)}):
+        expected = oracle(queries, corpus, ids, k)
+        for shard_rows in (7, 64, len(corpus)):
+            for threads in (1, 2):
+                index = index_of(corpus, ids, shard_rows, threads)
+                assert len(index) == len(corpus)
+                assert_same(index.search(queries, k), expected)
+                for batch in (1, 3):
+                    parts = [
+                        index.search(queries[i : i + batch], k)
+                        for i in range(0, len(queries), batch)
+                    ]
+                    joined = tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+                    assert_same((joined[0], joined[1]), expected)
+
+
+@pytest.mark.parametrize("copies", [40, K_SPARE + 10, K_SPARE + 11, 120, 400])
+def test_a_border_of_copies_is_settled_by_id(copies: int) -> None:
+    corpus = with_copies(11, copies)
+    queries = np.array([[1, 0, 0, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0, 0]], dtype=np.float32)
+    ids = shuffled_ids(len(corpus))
+    expected = oracle(queries, corpus, ids, 10)
+    assert_same(index_of(corpus, ids, 50).search(queries, 10), expected)
+    chosen = sorted(
+        ids[row] for row in range(len(corpus)) if corpus[row, 0] == 1 and corpus[row, 7] > 0
+    )[:6]
+    assert [ids[row] for row in expected[0][0][4:]] == chosen, "the oracle sees the border"
+
+
+@given(data=st.data(), dimension=st.integers(1, 3), shard_rows=st.integers(1, 30))
+def test_small_whole_numbers_tie_often(
+    data: st.DataObject, dimension: int, shard_rows: int
+) -> None:
+    vector = st.lists(st.integers(-1, 1), min_size=dimension, max_size=dimension)
+    # repeated so that ties reach over the spare proposals
+    few = data.draw(st.lists(vector, min_size=1, max_size=8))
+    corpus = np.array(few * data.draw(st.integers(1, 20)), dtype=np.float32)
+    queries = np.array(data.draw(st.lists(vector, min_size=1, max_size=3)), dtype=np.float32)
+    k = data.draw(st.integers(1, len(corpus)))
+    ids = shuffled_ids(len(corpus), data.draw(st.integers(0, 3)))
+    index = index_of(corpus, ids, shard_rows, threads=1)
+    assert_same(index.search(queries, k), oracle(queries, corpus, ids, k))
+
+
+@pytest.mark.parametrize("name", ["random", "copies at the border", "all equal", "near copies"])
+def test_the_order_of_the_corpus_changes_no_id_string(name: str) -> None:
+    corpus = CORPORA[name]
+    queries, ids = queries_for(corpus), shuffled_ids(len(corpus))
+    found, scores = index_of(corpus, ids, 64).search(queries, 12)
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(corpus))
+        moved = [ids[row] for row in order]
+        other, other_scores = index_of(corpus[order], moved, 33).search(queries, 12)
+        assert strings(moved, other) == strings(ids, found)
+        assert other_scores.tobytes() == scores.tobytes()
+
+
+class WorstAllowed:
+    """A proposer that errs as much as float32 sums may, always against the true best."""
+
+    def __init__(self, corpus: F32, queries: F32, k: int, share: float) -> None:
+        truth = queries.astype(np.float64) @ corpus.astype(np.float64).T
+        norm = np.linalg.norm(corpus, axis=1).max() * np.linalg.norm(queries, axis=1)
+        error = share * queries.shape[1] * 2.0**-24 * norm[:, None]
+        border = -np.sort(-truth, axis=1)[:, k - 1 : k]
+        self.scores = np.where(truth >= border, truth - error, truth + error)
+        self.corpus, self.queries = corpus, queries
+
+    def __call__(self, queries: F32, block: F32, k: int) -> tuple[F32, I64]:
+        first = (block.ctypes.data - self.corpus.ctypes.data) // self.corpus.strides[0]
+        asked = [int(np.flatnonzero((self.queries == q).all(axis=1))[0]) for q in queries]
+        scores = self.scores[asked, first : first + len(block)]
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(scores, order, axis=1).astype(np.float32), order
+
+
+@pytest.mark.parametrize("dimension", [16, 256])
+@pytest.mark.parametrize("shard_rows", [50, 300])
+def test_a_proposer_within_the_rounding_bound_cannot_change_the_result(
+    dimension: int, shard_rows: int
+) -> None:
+    random = np.random.default_rng(dimension)
+    base = unit(1, dimension, dimension)
+    # true scores closer together than the error bound
+    spread = dimension * 2.0**-24 * 0.5 / np.sqrt(dimension)
+    corpus = np.asarray(base + random.standard_normal((300, dimension)) * spread, dtype=np.float32)
+    queries = np.concatenate([base, unit(2, dimension, 99)])
+    ids = shuffled_ids(300)
+    for k in (1, 5, 20):
+        worst = WorstAllowed(corpus, queries, k, 0.9)
+        index = index_of(corpus, ids, shard_rows, propose=worst)
+        assert_same(index.search(queries, k), oracle(queries, corpus, ids, k))
+
+
+class Counting:
+    """FAISS, with the widths it was asked for and by how many queries."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+
+    def __call__(self, queries: F32, block: F32, k: int) -> tuple[F32, I64]:
+        self.asked.append((len(queries), k))
+        return faiss_propose(queries, block, k)
+
+
+def test_only_the_queries_in_doubt_are_searched_again() -> None:
+    corpus = np.concatenate([unit(300, 8, 1), np.tile(unit(1, 8, 2), (200, 1))])
+    queries = np.concatenate([unit(3, 8, 3), corpus[-1:], -corpus[-1:]])
+    counting = Counting()
+    index = index_of(corpus, shuffled_ids(500), 1000, propose=counting)
+    index.search(queries, 10)
+    assert counting.asked[0] == (5, 10 + K_SPARE)
+    assert [rows for rows, _ in counting.asked[1:]] == [1] * (len(counting.asked) - 1)
+    assert counting.asked[-1][1] > 200
+
+
+def test_many_queries_are_proposed_for_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, queries = unit(100, 8, 1), unit(9, 8, 2)
+    ids = shuffled_ids(100)
+    counting = Counting()
+    monkeypatch.setattr(flat, "_PROPOSALS", 2 * (5 + K_SPARE))
+    index = index_of(corpus, ids, 1000, propose=counting)
+    assert_same(index.search(queries, 5), oracle(queries, corpus, ids, 5))
+    assert [rows for rows, _ in counting.asked] == [2, 2, 2, 2, 1]
+
+
+@pytest.mark.parametrize("k", [0, 61, 1000])
+def test_k_outside_the_corpus_is_an_error(k: int) -> None:
+    index = index_of(unit(60, 8, 1), shuffled_ids(60), 10)
+    with pytest.raises(PyriteError, match=rf"^k={k} but the corpus has 60 documents; set retrieve"):
+        index.search(unit(2, 8, 2), k)
+
+
+def test_a_wrong_dimension_is_an_error() -> None:
+    index = index_of(unit(60, 8, 1), shuffled_ids(60), 10)
+    with pytest.raises(PyriteError, match=r"^queries have dimension 9, the index 8;"):
+        index.search(unit(2, 9, 2), 5)
+
+
+def test_no_queries_is_no_result() -> None:
+    index = index_of(unit(60, 8, 1), shuffled_ids(60), 10)
+    ids, scores = index.search(unit(2, 8, 2)[:0], 5)
+    assert ids.shape == scores.shape == (0, 5)
+
+
+def test_a_result_is_well_formed_candidates() -> None:
+    corpus = with_copies(3)
+    queries = queries_for(corpus)
+    found = index_of(corpus, shuffled_ids(len(corpus)), 50).search(queries, 20)
+    Candidates(np.arange(len(queries)), *found, "dense").check()

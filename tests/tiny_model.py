@@ -1,0 +1,52 @@
+"""A random two-layer BERT on disk: what training tests need of a model, in milliseconds."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+WORDS = 60
+POSITIONS = 64
+HIDDEN = 32
+
+
+def tiny_model(folder: Path, dropout: float = 0.1, seed: int = 0) -> Path:
+    """Write a model to `folder` that `SentenceTransformer(str(folder))` loads without a network.
+
+    Weights are random but follow from `seed`. Toy words w0 .. w59 are tokens of their own; any
+    other ASCII text falls into letters, digits and signs, so different texts stay different.
+    """
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    source = folder / "source"
+    source.mkdir(parents=True)
+    tokenizer = BertTokenizerFast(vocab=_vocabulary(), do_lower_case=True)
+    tokenizer.save_pretrained(str(source))
+    config = BertConfig(
+        vocab_size=len(_vocabulary()),
+        hidden_size=HIDDEN,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=POSITIONS,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        BertModel(config).save_pretrained(str(source))
+    transformer = Transformer(str(source), max_seq_length=POSITIONS)
+    model = SentenceTransformer(modules=[transformer, Pooling(HIDDEN, "mean")], device="cpu")
+    model.save(str(folder / "model"), create_model_card=False)
+    return folder / "model"
+
+
+def _vocabulary() -> dict[str, int]:
+    signs = string.ascii_lowercase + string.digits
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokens += [f"w{i}" for i in range(WORDS)]
+    tokens += [*signs, *(f"##{sign}" for sign in signs), *string.punctuation]
+    return {token: at for at, token in enumerate(tokens)}
