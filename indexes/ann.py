@@ -117,7 +117,7 @@ def _open_part(
     discard(folder)
     index = _build(config, corpus, first, stop)
     with atomic_write(path) as handle:
-        faiss.write_index(index, faiss.PyCallbackIOWriter(handle.write))
+        faiss.write_index(index, faiss.PyCallbackIOWriter(handle.write))  # type: ignore[attr-defined]
     Manifest.write(
         folder,
         schema=SCHEMA,
@@ -178,7 +178,7 @@ def _set_parameters(index: faiss.Index, config: IndexConfig) -> None:
 
 def _set(index: faiss.Index, setting: str, config: IndexConfig) -> None:
     try:
-        faiss.ParameterSpace().set_index_parameters(index, setting)
+        faiss.ParameterSpace().set_index_parameters(index, setting)  # type: ignore[arg-type]
     except RuntimeError as error:
         raise PyriteError(
             f"index parameter {setting!r} does not apply to factory {config.factory!r};"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,10 +50,11 @@ def fuse(lists: Sequence[Ranked], how: Fusion, rrf_k: int = 60) -> Fused:
     rank 1 of each retriever, then rank 2, ...; the value is minus the place. `union`: the value is
     minus the best rank (the caller orders by similarity).
     """
-    rows, ids, source, rank, value = _entries(lists, how, rrf_k)
-    span = int(ids.max(initial=0)) + 1
-    order = np.lexsort((source, rank, rows * span + ids))
-    rows, ids, source, rank, value = (a[order] for a in (rows, ids, source, rank, value))
+    entries, value = _entries(lists, how, rrf_k)
+    span = int(entries[1].max(initial=0)) + 1
+    order = np.lexsort((entries[2], entries[3], entries[0] * span + entries[1]))
+    rows, ids, source, rank = entries[:, order]
+    value = value[order]
     first = np.ones(rows.size, dtype=bool)
     first[1:] = (rows[1:] != rows[:-1]) | (ids[1:] != ids[:-1])
     starts = np.flatnonzero(first)
@@ -69,22 +70,22 @@ def fuse(lists: Sequence[Ranked], how: Fusion, rrf_k: int = 60) -> Fused:
 
 def _entries(
     lists: Sequence[Ranked], how: Fusion, rrf_k: int
-) -> tuple[I64, I64, I64, I64, npt.NDArray[np.float64]]:
-    parts = []
+) -> tuple[I64, npt.NDArray[np.float64]]:
+    """Rows, ids, source numbers and ranks of all entries, int64 [4, E], and their values [E]."""
+    entries, values = [], []
     for number, ranked in enumerate(lists):
         rows, columns = np.nonzero(ranked.ids >= 0)
         if how == "score":
             value = ranked.weight * _min_max(ranked)[rows, columns]
         else:
             value = ranked.weight / (rrf_k + columns + 1.0)
-        parts.append(
-            (rows, ranked.ids[rows, columns], np.full(rows.size, number), columns + 1, value)
-        )
-    rows, ids, source, rank, value = (np.concatenate(p) for p in zip(*parts, strict=True))
-    return rows, ids, source, rank, value
+        source = np.full(rows.size, number)
+        entries.append(np.stack((rows, ranked.ids[rows, columns], source, columns + 1)))
+        values.append(value)
+    return np.concatenate(entries, axis=1), np.concatenate(values)
 
 
-def _min_max(ranked: Ranked) -> npt.NDArray[np.float64]:
+def _min_max(ranked: Ranked) -> npt.NDArray[np.floating[Any]]:
     """Each list's scores mapped to 0..1; a list of equal scores becomes all 1."""
     real = ranked.ids >= 0
     scores = ranked.scores.astype(np.float64)

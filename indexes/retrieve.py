@@ -66,9 +66,7 @@ class Retrieved:
     reused: bool
 
 
-def retrieve(
-    inputs: SearchInputs, config: RetrieveConfig, cache: Path, threads: int
-) -> Retrieved:
+def retrieve(inputs: SearchInputs, config: RetrieveConfig, cache: Path, threads: int) -> Retrieved:
     """Search every query, block by block; a killed run goes on at the block it was in.
 
     The key covers the sources' content, the queries, the tie order, the fusion and the depth.
@@ -92,9 +90,7 @@ def retrieve(
     reused = manifest is not None
     if manifest is None:
         _Search(inputs, config, sources, folder).run()
-        recall = {
-            s.label: asdict(r) for s, (_, r) in zip(config.sources, opened, strict=True) if r
-        }
+        recall = {s.label: asdict(r) for s, (_, r) in zip(config.sources, opened, strict=True) if r}
         manifest = Manifest.write(
             folder,
             schema=SCHEMA,
@@ -117,7 +113,9 @@ def _key(inputs: SearchInputs, config: RetrieveConfig, sources: list[Source]) ->
                 for source, s in zip(sources, config.sources, strict=True)
             ],
             "fuse": None if alone else [config.fuse, config.rrf_k],
-            "vectors": [v.key if v else None for v in (inputs.query_vectors, inputs.corpus_vectors)],
+            "vectors": [
+                v.key if v else None for v in (inputs.query_vectors, inputs.corpus_vectors)
+            ],
             "rows": digest_array(inputs.rows),
             "rank": digest_array(inputs.corpus.ids.rank_N),
             "depth": config.depth,
@@ -126,9 +124,10 @@ def _key(inputs: SearchInputs, config: RetrieveConfig, sources: list[Source]) ->
 
 
 def _open(folder: Path, manifest: Manifest) -> Candidates:
-    columns = {name: read_array(folder / f"{name}.npy") for name in _COLUMNS}
+    ids, scores, source, source_rank = (read_array(folder / f"{name}.npy") for name in _COLUMNS)
     rows = np.asarray(read_array(folder / "query_rows.npy"))
-    return Candidates(rows, **columns, sources=tuple(manifest.data["sources"]))
+    sources = tuple(manifest.data["sources"])
+    return Candidates(rows, ids, scores, source, source_rank, sources)
 
 
 class _Search:
@@ -141,9 +140,7 @@ class _Search:
         self.config = config
         self.sources = sources
         self.folder = folder
-        self.quotas = [
-            min(s.quota or config.depth, len(inputs.corpus)) for s in config.sources
-        ]
+        self.quotas = [min(s.quota or config.depth, len(inputs.corpus)) for s in config.sources]
 
     def run(self) -> None:
         """Write all parts, then the joined columns."""
@@ -151,7 +148,10 @@ class _Search:
         step = self.config.block_queries
         logger.info(
             "search: %d queries, %d documents, k=%d, at most %.0f MiB beside the mapped files",
-            total, len(self.inputs.corpus), self.config.depth, self.memory_bytes() / 2**20,
+            total,
+            len(self.inputs.corpus),
+            self.config.depth,
+            self.memory_bytes() / 2**20,
         )
         with progress("search", total=total, unit="queries") as bar:
             for start in range(0, total, step):
@@ -196,9 +196,7 @@ class _Search:
             return _own_scores(fused, lists)
         return exact_scores(vectors.take(np.arange(start, stop)), corpus, fused.ids)
 
-    def _ordered(
-        self, fused: Fused, similarity: F32, lists: int
-    ) -> tuple[np.ndarray, ...]:
+    def _ordered(self, fused: Fused, similarity: F32, lists: int) -> tuple[np.ndarray, ...]:
         depth, rank_N = self.config.depth, self.inputs.corpus.ids.rank_N
         encoded = self.inputs.query_vectors is not None
         by_similarity = lists > 1 and self.config.fuse == "union" and encoded

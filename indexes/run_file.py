@@ -38,8 +38,9 @@ class RunFile:
         ids = np.full((query_rows.size, k), -1, dtype=np.int64)
         scores = np.full((query_rows.size, k), -np.inf, dtype=np.float32)
         for at, row in enumerate(query_rows):
-            part = slice(int(self.indptr[row]), min(int(self.indptr[row]) + k,
-                                                    int(self.indptr[row + 1])))
+            part = slice(
+                int(self.indptr[row]), min(int(self.indptr[row]) + k, int(self.indptr[row + 1]))
+            )
             ids[at, : part.stop - part.start] = self.docs[part]
             scores[at, : part.stop - part.start] = self.scores[part]
         return ids, scores
@@ -52,8 +53,10 @@ def read_run(path: Path, queries: TextTable, corpus: TextTable) -> RunFile:
     that is not in the corpus, or a document twice for one query.
     """
     if not path.is_file():
-        raise PyriteError(f"{path}: no such run file; set the source's path to a TREC run or to an"
-                          " exported candidates.parquet")
+        raise PyriteError(
+            f"{path}: no such run file; set the source's path to a TREC run or to an"
+            " exported candidates.parquet"
+        )
     columns = list(_parquet_rows(path) if path.suffix == ".parquet" else _trec_rows(path))
     query_ids = [q for q, _, _, _ in columns]
     doc_ids = [d for _, d, _, _ in columns]
@@ -96,8 +99,9 @@ def _trec_rows(path: Path) -> Iterator[tuple[str, str, float, int]]:
             if not fields:
                 continue
             if len(fields) != 6:
-                raise PyriteError(f"{where}: {len(fields)} fields, expected 6"
-                                  " (qid Q0 docid rank score tag)")
+                raise PyriteError(
+                    f"{where}: {len(fields)} fields, expected 6 (qid Q0 docid rank score tag)"
+                )
             yield fields[0], fields[2], _score(fields[4], where), number
 
 
@@ -109,8 +113,10 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, str, float, int]]:
     wanted = ["query_id", "doc_id", "score"]
     missing = [c for c in wanted if c not in file.schema_arrow.names]
     if missing:
-        raise PyriteError(f"{path}: column {missing[0]!r} is missing; a candidate file has the"
-                          " columns query_id, doc_id, rank, score, source")
+        raise PyriteError(
+            f"{path}: column {missing[0]!r} is missing; a candidate file has the"
+            " columns query_id, doc_id, rank, score, source"
+        )
     number = 0
     for batch in file.iter_batches(_BATCH, columns=wanted):
         rows = zip(*(batch.column(c).to_pylist() for c in wanted), strict=True)

@@ -40,8 +40,10 @@ class SourceConfig(Section):
     @model_validator(mode="after")
     def _run_has_path(self) -> SourceConfig:
         if (self.kind == "run") != (self.path is not None):
-            raise ValueError(f"kind={self.kind} with path={self.path}: a run needs a path, and only"
-                             " a run has one")
+            raise ValueError(
+                f"kind={self.kind} with path={self.path}: a run needs a path, and only"
+                " a run has one"
+            )
         return self
 
     @property
@@ -156,10 +158,14 @@ def open_source(
     if config.kind == "dense":
         return _open_dense(config, inputs, k, cache, threads)
     if config.path is not None:
-        return RunSource(read_run(Path(config.path), inputs.queries, inputs.corpus), inputs.rows), None
+        return RunSource(
+            read_run(Path(config.path), inputs.queries, inputs.corpus), inputs.rows
+        ), None
     settings = config.lexical.model_copy(update={"backend": config.kind})
     index = open_lexical(settings, inputs.corpus, cache, threads)
-    key = digest_json([inputs.corpus.digest, inputs.queries.digest, settings.model_dump("json")])
+    key = digest_json(
+        [inputs.corpus.digest, inputs.queries.digest, settings.model_dump(mode="json")]
+    )
     return LexicalSource(index, inputs, key), None
 
 

@@ -7,6 +7,7 @@ seen has doubled, so the cost beside the matrix product grows with log N and not
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -154,9 +155,11 @@ class TorchProposer:
 
 
 def _tensor(block_CD: F32) -> torch.Tensor:
-    """A tensor over the same memory; it is only read, though numpy's map says it may not be."""
-    writable = np.lib.stride_tricks.as_strided(block_CD, writeable=False)
-    return torch.from_numpy(writable)
+    """A tensor over the same memory, which is only read."""
+    with warnings.catch_warnings():
+        # torch has no read-only tensors and warns of maps that may not be written
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(block_CD)
 
 
 def _set_aside(best: _Best, scores_BC: torch.Tensor, first: int) -> None:

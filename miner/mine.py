@@ -56,9 +56,7 @@ def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:
     `<runs_dir>/<name>/negatives`. Raises PyriteError on bad input, before anything is overwritten.
     """
     prepared = prepare(config, encoder or build_encoder(config), config.dataset.train_split)
-    retrieved = retrieve(
-        SearchInputs.of(prepared), config.retrieve, config.cache, config.threads
-    )
+    retrieved = retrieve(SearchInputs.of(prepared), config.retrieve, config.cache, config.threads)
     if retrieved.reused:
         logger.info("candidates: read again, nothing was searched (%s)", retrieved.key[:12])
     folder = config.run_folder / "negatives"
@@ -68,7 +66,9 @@ def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:
         return Mined(folder, Tally.from_json(manifest.data["counts"]), manifest, reused=True)
     discard(folder)
     choice = Choice(config.filters, config.sampler, config.seed, config.block_queries)
-    tally, edges = choose_all(prepared, retrieved.candidates, _context(config, prepared), choice, folder, key)
+    tally, edges = choose_all(
+        prepared, retrieved.candidates, _context(config, prepared), choice, folder, key
+    )
     title = f"{config.name}: {config.sampler.name}, {config.sampler.n} per query"
     write_histogram(folder / "scores.png", tally, edges, title)
     write_bytes(config.run_folder / "config.yaml", dump_config(config).encode())

@@ -21,9 +21,7 @@ class BatchEncoder(Protocol):
         """Vectors of each batch, float32 [len(batch), D], in the order of the batches."""
 
 
-def encode_batches(
-    encoder: Encoder, batches: Iterable[Sequence[str]], role: Role
-) -> Iterator[F32]:
+def encode_batches(encoder: Encoder, batches: Iterable[Sequence[str]], role: Role) -> Iterator[F32]:
     """Vectors of each batch in order, concurrently where the encoder can; the same bytes."""
     if isinstance(encoder, BatchEncoder):
         yield from encoder.encode_batches(batches, role)
