@@ -54,6 +54,15 @@ class Candidates:
     sources: tuple[str, ...]
     generation: int = 0
 
+    @classmethod
+    def of_one(
+        cls, query_rows: I64, ids: I64, scores: F32, source: str, generation: int = 0
+    ) -> Candidates:
+        """Candidates of a single source in its own order."""
+        ranks = np.where(ids != PAD_ID, np.arange(1, ids.shape[1] + 1, dtype=np.int32), 0)
+        alone = np.zeros(ids.shape, dtype=np.uint8)
+        return cls(query_rows, ids, scores, alone, ranks.astype(np.int32), (source,), generation)
+
     def check(self) -> None:
         """Raise PyriteError if a shape, the padding or the uniqueness is broken."""
         shapes = {a.shape for a in (self.ids, self.scores, self.source, self.source_rank)}

@@ -50,8 +50,6 @@ class Donors:
 
     def take(self, rows: I64) -> F32:
         """Vectors of found rows, float32 [len(rows), D]."""
-        if not rows.size:
-            return np.empty((0, self.shards[0].shape[1] if self.shards else 0), dtype=np.float32)
         shard, row = self.places[rows].T
         out = np.empty((rows.size, self.shards[0].shape[1]), dtype=np.float32)
         for number in np.unique(shard):

@@ -216,8 +216,9 @@ class _Job:
     ) -> F32:
         vectors = np.empty((len(texts), self.encoder.dimension), dtype=np.float32)
         old = np.flatnonzero(copied >= 0)
-        vectors[old] = donors.take(copied[old])
-        done(old.size)
+        if old.size:
+            vectors[old] = donors.take(copied[old])
+            done(old.size)
         new = np.flatnonzero(copied < 0)
         if new.size:
             lengths = self.encoder.lengths([texts[i] for i in new], self.role)

@@ -169,11 +169,18 @@ def test_discard_takes_the_manifest_and_leaves_the_rest(tmp_path: Path) -> None:
     store.discard(tmp_path / "never was")
 
 
-def test_listing_ignores_scratch_and_seals(tmp_path: Path) -> None:
-    for name in ("b", "a", "a.tmp-77", "a.sum", store.MANIFEST, "sub/c", "sub/c.npy.tmp-1"):
+def test_listing_ignores_scratch_seals_and_parts(tmp_path: Path) -> None:
+    scratch = ("a.tmp-77", "a.sum", store.MANIFEST, "sub/c.npy.tmp-1", "part-0.npy", "sub/part-1")
+    for name in ("sub/c", "b", "a", *scratch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(name.encode())
     assert list(store.listing(tmp_path)) == ["a", "b", "sub/c"]
+    manifest = Manifest.write(tmp_path, only=["sub/c", "b"])
+    assert list(manifest.data["files"]) == ["b", "sub/c"]
+    (tmp_path / "a").write_bytes(b"another artefact")
+    assert manifest.intact(tmp_path)
+    (tmp_path / "b").write_bytes(b"!")
+    assert not manifest.intact(tmp_path)
 
 
 def test_a_part_is_done_only_while_its_bytes_are_those_sealed(tmp_path: Path) -> None:
@@ -229,6 +236,8 @@ def test_read_array_maps_read_only_whatever_the_memory_order(tmp_path: Path) -> 
     assert isinstance(read, np.memmap)
     assert not read.flags.writeable
     np.testing.assert_array_equal(read, values)
+    store.write_array(tmp_path / "b.npy", values)
+    assert digest_file(tmp_path / "b.npy") == digest_file(tmp_path / "a.npy")
     store.write_array(tmp_path / "none.npy", np.zeros((0, 4)))
     assert store.read_array(tmp_path / "none.npy").shape == (0, 4)
 
@@ -283,6 +292,7 @@ def test_digests_tell_borders_types_and_shapes_apart(tmp_path: Path) -> None:
         ones,
         ones.reshape(3, 2),
         ones.astype(np.float64),
+        ones.view(np.int32),
         ones.ravel(),
         ones * 2,
     ]

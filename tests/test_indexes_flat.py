@@ -14,7 +14,9 @@ from pyrite.core.encoder import F32
 from pyrite.core.errors import PyriteError
 from pyrite.core.ids import I64, IdIndex
 from pyrite.indexes import flat
-from pyrite.indexes.flat import FlatIndex, Propose, faiss_propose
+from pyrite.indexes.flat import FlatIndex
+from pyrite.indexes.proposers import BlockSearch, FaissProposer, faiss_knn
+from pyrite.indexes.torch_tiles import TorchProposer
 
 K_SPARE = 32  # what a search proposes beyond k before it has to look again
 
@@ -40,10 +42,15 @@ def index_of(
     ids: Sequence[str],
     shard_rows: int = 50,
     threads: int = 0,
-    propose: Propose = faiss_propose,
+    search: BlockSearch | None = None,
+    backend: type[FaissProposer] | type[TorchProposer] = FaissProposer,
 ) -> FlatIndex:
     rank_N = IdIndex.build(ids, "test").rank_N
-    return FlatIndex(sharded(corpus, shard_rows), rank_N, threads, propose)
+    vectors = sharded(corpus, shard_rows)
+    proposer = backend(vectors, threads)
+    if search is not None:
+        proposer._search = search
+    return FlatIndex(vectors, rank_N, proposer)
 
 
 def strings(ids: Sequence[str], rows_BK: I64) -> list[list[str]]:
@@ -210,7 +217,7 @@ def test_a_proposer_within_the_rounding_bound_cannot_change_the_result(
     ids = shuffled_ids(300)
     for k in (1, 5, 20):
         worst = WorstAllowed(corpus, queries, k, 0.9)
-        index = index_of(corpus, ids, shard_rows, propose=worst)
+        index = index_of(corpus, ids, shard_rows, search=worst)
         assert_same(index.search(queries, k), oracle(queries, corpus, ids, k))
 
 
@@ -222,14 +229,14 @@ class Counting:
 
     def __call__(self, queries: F32, block: F32, k: int) -> tuple[F32, I64]:
         self.asked.append((len(queries), k))
-        return faiss_propose(queries, block, k)
+        return faiss_knn(queries, block, k)
 
 
 def test_only_the_queries_in_doubt_are_searched_again() -> None:
     corpus = np.concatenate([unit(300, 8, 1), np.tile(unit(1, 8, 2), (200, 1))])
     queries = np.concatenate([unit(3, 8, 3), corpus[-1:], -corpus[-1:]])
     counting = Counting()
-    index = index_of(corpus, shuffled_ids(500), 1000, propose=counting)
+    index = index_of(corpus, shuffled_ids(500), 1000, search=counting)
     index.search(queries, 10)
     assert counting.asked[0] == (5, 10 + K_SPARE)
     assert [rows for rows, _ in counting.asked[1:]] == [1] * (len(counting.asked) - 1)
@@ -241,7 +248,7 @@ def test_many_queries_are_proposed_for_in_steps(monkeypatch: pytest.MonkeyPatch)
     ids = shuffled_ids(100)
     counting = Counting()
     monkeypatch.setattr(flat, "_PROPOSALS", 2 * (5 + K_SPARE))
-    index = index_of(corpus, ids, 1000, propose=counting)
+    index = index_of(corpus, ids, 1000, search=counting)
     assert_same(index.search(queries, 5), oracle(queries, corpus, ids, 5))
     assert [rows for rows, _ in counting.asked] == [2, 2, 2, 2, 1]
 
@@ -269,4 +276,4 @@ def test_a_result_is_well_formed_candidates() -> None:
     corpus = with_copies(3)
     queries = queries_for(corpus)
     found = index_of(corpus, shuffled_ids(len(corpus)), 50).search(queries, 20)
-    Candidates(np.arange(len(queries)), *found, "dense").check()
+    Candidates.of_one(np.arange(len(queries)), *found, "dense").check()
