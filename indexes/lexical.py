@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -181,7 +182,7 @@ def _build(
     workers: int,
 ) -> None:
     """Build beside `folder`, then rename: two builds at once cannot mix their files."""
-    scratch = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
+    scratch = folder.with_name(f"{folder.name}.tmp-{os.getpid()}-{threading.get_ident()}")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     logger.info("%s: building the %s index", table.where, config.backend)

@@ -50,11 +50,13 @@ class Poisoned(BagOfWords):
         return vectors
 
 
-class Frugal(BagOfWords):
+class Recording(BagOfWords):
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[list[int]] = []
+
     def _encode(self, texts: Sequence[str]) -> F32:
-        longest = max(len(text.split()) for text in texts)
-        assert len(texts) * longest <= TOKENS
-        assert len(texts) > 1 or longest > TOKENS // 2 or self.encoded % SHARD == SHARD - 1
+        self.batches.append([len(text.split()) for text in texts])
         return super()._encode(texts)
 
 
@@ -102,9 +104,18 @@ def test_values_are_those_of_each_text_alone_in_row_order(
 
 
 def test_batches_fill_the_budget_and_keep_it(table: TextTable, tmp_path: Path) -> None:
-    frugal = Frugal()
-    run(frugal, table, tmp_path)
-    assert frugal.encoded == ROWS
+    recording = Recording()
+    run(recording, table, tmp_path)
+    lengths = [len(text.split()) for text in table.texts(slice(None))]
+    expected: list[list[int]] = []
+    for start in range(0, ROWS, SHARD):
+        shard = sorted(lengths[start : start + SHARD], reverse=True)
+        while shard:
+            size = max(1, TOKENS // shard[0])
+            expected.append(shard[:size])
+            shard = shard[size:]
+    assert recording.batches == expected
+    assert max(map(len, expected)) > 1, "the budget holds several texts"
 
 
 def test_a_choice_of_rows_keeps_its_order(table: TextTable, tmp_path: Path) -> None:

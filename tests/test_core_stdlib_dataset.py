@@ -132,7 +132,9 @@ def test_the_split_is_by_file_and_covers_all_three() -> None:
         "dev": 1,
         "test": 2,
     }
-    assert splits == [split_of(f"m{i}.py") for i in range(1000)]
+    # the same in every process and on every machine: results are compared across them
+    known = ["argparse.py", "asyncio/locks.py", "bisect.py", "heapq.py", "random.py"]
+    assert [split_of(file) for file in known] == ["train", "test", "test", "train", "dev"]
 
 
 def test_nobody_is_in_two_splits_and_straddlers_are_counted(tmp_path: Path) -> None:

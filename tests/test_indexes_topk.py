@@ -158,8 +158,8 @@ def test_scoring_stays_within_its_memory(
 
 GOOD = Candidates.of_one(
     np.array([4, 2]),
-    np.array([[3, 1, -1], [0, 5, 1]]),
-    np.array([[0.5, 0.5, -INF], [0.9, 0.1, -0.3]], dtype=np.float32),
+    np.array([[3, 1, -1, -1], [0, 5, 1, 2]]),
+    np.array([[0.5, 0.5, -INF, -INF], [0.9, 0.1, -0.3, -0.4]], dtype=np.float32),
     "test",
 )
 
@@ -178,10 +178,10 @@ BROKEN = {
         replace(GOOD, query_rows=GOOD.query_rows[:, None]),
     ],
     "in the same places": [
-        changed(GOOD.ids, (0, 2), 0),
-        changed(GOOD.ids, (1, 2), -1),
-        changed(GOOD.scores, (0, 2), -9),
-        changed(GOOD.scores, (1, 2), -INF),
+        changed(GOOD.ids, (0, 3), 0),
+        changed(GOOD.ids, (1, 3), -1),
+        changed(GOOD.scores, (0, 3), -9),
+        changed(GOOD.scores, (1, 3), -INF),
     ],
     "at the end of a row": [
         replace(GOOD, ids=GOOD.ids[:, ::-1].copy(), scores=GOOD.scores[:, ::-1].copy())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar, runtime_checkable
 
 from ..encoder import F32, Encoder, Role
@@ -40,19 +41,38 @@ def in_order(
     """`call` of each item in `workers` threads, results in the order of the items.
 
     At most `2 * workers` results wait in memory. The first exception, or a consumer that gives
-    up, cancels what has not begun, calls `stop` and waits for what has.
+    up, calls `stop`, cancels what has not begun and waits for what has. A call that ends early
+    because of `stop` raises CancelledError; the exception that stopped it is the one raised here.
     """
     waiting: deque[Future[B]] = deque()
+
+    def run(item: A) -> B:
+        try:
+            return call(item)
+        except BaseException:
+            stop()
+            raise
+
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(call, item))
+                waiting.append(pool.submit(run, item))
                 if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
+                    yield _first_result(waiting)
             while waiting:
-                yield waiting.popleft().result()
+                yield _first_result(waiting)
         except BaseException:
             stop()
             for future in waiting:
                 future.cancel()
             raise
+
+
+def _first_result(waiting: deque[Future[B]]) -> B:
+    try:
+        return waiting.popleft().result()
+    except CancelledError:
+        for other in waiting:
+            with contextlib.suppress(CancelledError):
+                other.result()
+        raise

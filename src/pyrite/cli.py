@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -24,9 +25,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_INTERRUPTED = 130
 _Config = Annotated[Path, typer.Argument(help="YAML configuration", metavar="CONFIG")]
 _Overrides = Annotated[
-    list[str] | None, typer.Argument(help="overrides, as sampler.a=0.7", metavar="[A.B=C]...")
+    list[str] | None, typer.Argument(help="overrides, as sampler.a=0.7", metavar="A.B=C")
 ]
 _Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 
@@ -49,10 +51,18 @@ def main() -> None:
         app()
     except PyriteError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        sys.stderr.write("pyrite: interrupted; run the same command again to go on\n")
-        sys.exit(130)
+    except SystemExit as end:
+        # typer turns Ctrl-C into this exit code without a word
+        if end.code == _INTERRUPTED:
+            sys.stderr.write("pyrite: interrupted; run the same command again to go on\n")
+        raise
     except OSError as error:
+        # a failed write names no file
+        if error.errno == errno.ENOSPC:
+            _fail(
+                "no space left on the disk; make room or point runs_dir and cache_dir at another"
+                " disk, then run the same command again to go on"
+            )
         if error.filename is None:
             raise
         _fail(f"{error.filename}: {error.strerror}; check that it exists and may be written")

@@ -1,0 +1,76 @@
+"""Run this file to regenerate `golden/config_keys.txt` after a change of the public keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+from pyrite.core.config import dump_config, load_config
+from pyrite.trainers.train import TrainConfig
+
+TESTS = Path(__file__).resolve().parent
+GOLDEN = TESTS / "golden" / "config_keys.txt"
+RECIPES = sorted((TESTS.parent / "configs").glob("*.yaml"))
+
+
+def keys_with_defaults(section: BaseModel, prefix: str = "") -> Iterator[str]:
+    """`key = default` of every key below `section`, in declaration order."""
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from keys_with_defaults(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name} = {json.dumps(value)}"
+
+
+def golden_text() -> str:
+    return "\n".join(keys_with_defaults(TrainConfig())) + "\n"
+
+
+def flat(data: dict[str, object], prefix: str = "") -> Iterator[str]:
+    for name, value in data.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def test_there_are_recipes_and_one_is_the_makefile_s_default() -> None:
+    makefile = (TESTS.parent / "Makefile").read_text("utf-8")
+    assert "CONFIG ?= configs/stdlib.yaml" in makefile
+    assert "stdlib.yaml" in [path.name for path in RECIPES]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_a_recipe_loads_and_its_dump_means_the_same(path: Path, tmp_path: Path) -> None:
+    config = load_config(TrainConfig, path)
+    dumped = tmp_path / "dumped.yaml"
+    dumped.write_text(dump_config(config), encoding="utf-8")
+    assert load_config(TrainConfig, dumped) == config
+    assert dump_config(load_config(TrainConfig, dumped)) == dump_config(config)
+    assert list(flat(yaml.safe_load(dumped.read_text("utf-8")))) == [
+        line.partition(" = ")[0] for line in keys_with_defaults(TrainConfig())
+    ]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_a_recipe_has_its_own_run_folder_and_changes_something(path: Path) -> None:
+    config = load_config(TrainConfig, path)
+    assert config.name == path.stem
+    assert config != TrainConfig(name=path.stem)
+
+
+def test_the_public_keys_and_their_defaults_are_the_agreed_ones() -> None:
+    agreed = GOLDEN.read_text("utf-8").splitlines()
+    found = golden_text().splitlines()
+    command = f"python {Path(__file__).relative_to(TESTS.parent)}"
+    assert found == agreed, f"if this change of the public keys is meant, run: {command}"
+
+
+if __name__ == "__main__":
+    GOLDEN.parent.mkdir(exist_ok=True)
+    GOLDEN.write_text(golden_text(), encoding="utf-8")
