@@ -58,29 +58,32 @@ class Donors:
         return out
 
 
-def find_donors(folder: Path, recipe: str, key: str) -> Donors:
+def find_donors(folder: Path, recipe: str) -> Donors:
     """Every finished store below `folder` with the same recipe, in the order of their names.
 
-    The store `key` itself is left out. A store that does not match its manifest gives nothing.
+    A shard that does not match its manifest gives nothing.
     """
     keys: list[npt.NDArray[np.bytes_]] = []
     places: list[I64] = []
     shards: list[npt.NDArray[Any]] = []
     for store in sorted(folder.glob("*")):
-        manifest = Manifest.read(store) if store.name != key else None
+        manifest = Manifest.read(store)
         if manifest is None or manifest.data.get("recipe") != recipe:
             continue
-        if not manifest.intact(store):
+        damaged = manifest.damaged(store)
+        if "texts.npy" in damaged:
             continue
         start = 0
         digests = np.asarray(read_array(store / "texts.npy"))
-        for path in sorted(store.glob("emb-*.npy")):
-            shards.append(read_array(path))
+        for name in sorted(n for n in manifest.data["files"] if n.startswith("emb-")):
+            first, start = start, start + int(manifest.data["shard_rows"])
+            if name in damaged:
+                continue
+            shards.append(read_array(store / name))
             size = shards[-1].shape[0]
-            keys.append(digests[start : start + size])
-            number = np.full(size, len(shards) - 1)
-            places.append(np.stack((number, np.arange(size)), axis=1).astype(np.int64))
-            start += size
+            keys.append(digests[first : first + size])
+            owner = np.full(size, len(shards) - 1)
+            places.append(np.stack((owner, np.arange(size)), axis=1).astype(np.int64))
     if not keys:
         return Donors(np.empty(0, dtype=_DIGEST), np.empty((0, 2), dtype=np.int64), ())
     ordered, first = np.unique(np.concatenate(keys), return_index=True)

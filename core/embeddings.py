@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 SCHEMA = 2
 PART_ROWS = 2048
 SHARD_PARTS = 64
+SHARD_ROWS = PART_ROWS * SHARD_PARTS
 StoreType = Literal["float32", "float16"]
 
 
@@ -93,9 +94,8 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class StoreLayout:
-    """How vectors are cut and kept: batch budget in padded tokens, number type, part size."""
+    """How vectors are cut and kept: number type, rows in a part, parts in a shard."""
 
-    max_tokens: int
     dtype: StoreType = "float32"
     part_rows: int = PART_ROWS
     shard_parts: int = SHARD_PARTS
@@ -106,8 +106,9 @@ def embed(
     table: TextTable,
     role: Role,
     cache: Path,
-    layout: StoreLayout,
+    max_tokens: int,
     rows: I64 | None = None,
+    layout: StoreLayout = StoreLayout(),
 ) -> Embeddings:
     """Encode `rows` of a table (all by default) into the cache, or map what is there already.
 
@@ -120,7 +121,7 @@ def embed(
         "schema": SCHEMA,
         "encoder": encoder.fingerprint,
         "role": role,
-        "max_tokens": layout.max_tokens,
+        "max_tokens": max_tokens,
         "dtype": layout.dtype,
         "part_rows": layout.part_rows,
     }
@@ -128,13 +129,14 @@ def embed(
     key = digest_json({**recipe, **texts, "shard_parts": layout.shard_parts})
     folder = cache / "embeddings" / key
     manifest = Manifest.read(folder)
-    if manifest is not None and not manifest.intact(folder):
-        logger.warning("%s does not match its manifest: encoding it again", folder)
-        discard(folder)
-        manifest = None
-    if manifest is None:
-        job = _Job(encoder, table, role, folder, chosen, layout)
-        job.run(find_donors(cache / "embeddings", digest_json(recipe), key))
+    if manifest is None or not manifest.intact(folder):
+        # what is whole of a damaged store is a donor too
+        donors = find_donors(cache / "embeddings", digest_json(recipe))
+        if manifest is not None:
+            logger.warning("%s does not match its manifest: encoding what is damaged", folder)
+            discard(folder)
+        job = _Job(encoder, table, role, folder, chosen, max_tokens, layout)
+        job.run(donors)
         Manifest.write(
             folder,
             schema=SCHEMA,
@@ -145,6 +147,7 @@ def embed(
             texts=table.digest,
             counts={"rows": int(chosen.size), "copied": job.copied},
             dimension=encoder.dimension,
+            shard_rows=layout.part_rows * layout.shard_parts,
         )
         remove_parts(folder)
     return _open(folder, chosen.size, layout)
@@ -171,6 +174,7 @@ class _Job:
         role: Role,
         folder: Path,
         rows: I64,
+        max_tokens: int,
         layout: StoreLayout,
     ) -> None:
         self.encoder = encoder
@@ -178,6 +182,7 @@ class _Job:
         self.role = role
         self.folder = folder
         self.rows = rows
+        self.max_tokens = max_tokens
         self.layout = layout
         self.copied = 0
 
@@ -222,7 +227,7 @@ class _Job:
         new = np.flatnonzero(copied < 0)
         if new.size:
             lengths = self.encoder.lengths([texts[i] for i in new], self.role)
-            for batch in plan_batches(lengths, self.layout.max_tokens):
+            for batch in plan_batches(lengths, self.max_tokens):
                 found = encode([texts[i] for i in new[batch]])
                 vectors[new[batch]] = _checked(found, batch.size, self.encoder)
                 done(batch.size)

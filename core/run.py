@@ -11,10 +11,12 @@ from pydantic import Field
 from .beir import Dataset
 from .config import Section
 from .dataset import DatasetConfig, open_dataset
-from .embeddings import Embeddings, StoreLayout, embed
+from .embeddings import Embeddings, StoreLayout
 from .encoder import Encoder
+from .encoders import build as encoders
+from .encoders.build import embed_table
 from .ids import I64
-from .sbert import EncoderConfig, SentenceTransformerEncoder
+from .sbert import EncoderConfig
 from .tables import Qrels
 
 
@@ -62,7 +64,7 @@ def build_encoder(config: RunConfig) -> Encoder:
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    return SentenceTransformerEncoder(config.encoder)
+    return encoders.build_encoder(config.encoder, config.cache)
 
 
 def open_queries(config: RunConfig, split: str) -> tuple[Dataset, Qrels, I64]:
@@ -79,7 +81,8 @@ def open_queries(config: RunConfig, split: str) -> tuple[Dataset, Qrels, I64]:
 def prepare(config: RunConfig, encoder: Encoder, split: str) -> Prepared:
     """Open the dataset and encode its corpus and the queries of `split` that have positives."""
     dataset, qrels, rows = open_queries(config, split)
-    layout = StoreLayout(config.encoder.batch_tokens, config.encoder.store)
-    corpus = embed(encoder, dataset.corpus, "document", config.cache, layout)
-    vectors = embed(encoder, dataset.queries, "query", config.cache, layout, rows)
+    layout = StoreLayout(config.encoder.store)
+    tokens = config.encoder.batch_tokens
+    corpus = embed_table(encoder, dataset.corpus, "document", config.cache, tokens, None, layout)
+    vectors = embed_table(encoder, dataset.queries, "query", config.cache, tokens, rows, layout)
     return Prepared(dataset, qrels, corpus, QuerySet(rows, vectors))

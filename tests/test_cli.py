@@ -65,9 +65,7 @@ def test_version_is_the_installed_one(way: str) -> None:
 
 def test_import_pyrite_loads_nothing_heavy_and_is_quick() -> None:
     assert modules_after("import pyrite").isdisjoint(HEAVY)
-    timed = (
-        "import time; start = time.perf_counter(); import pyrite; print(time.perf_counter() - start)"
-    )
+    timed = "import time; start = time.perf_counter(); import pyrite; print(time.perf_counter() - start)"
     # the best of three: a busy machine is not the library's fault
     seconds = min(float(in_subprocess([sys.executable, "-c", timed]).out) for _ in range(3))
     assert seconds < 0.5
@@ -204,7 +202,10 @@ def test_an_interrupt_says_how_to_go_on(
     ("error", "says"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), ("no space", "runs_dir", "cache_dir")),
-        (PermissionError(errno.EACCES, "Permission denied", "/some/runs"), ("/some/runs", "denied")),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/some/runs"),
+            ("/some/runs", "denied"),
+        ),
     ],
     ids=["full disk", "not permitted"],
 )
