@@ -86,5 +86,5 @@ def find_donors(folder: Path, recipe: str) -> Donors:
             places.append(np.stack((owner, np.arange(size)), axis=1).astype(np.int64))
     if not keys:
         return Donors(np.empty(0, dtype=_DIGEST), np.empty((0, 2), dtype=np.int64), ())
-    ordered, first = np.unique(np.concatenate(keys), return_index=True)
-    return Donors(ordered, np.concatenate(places)[first], tuple(shards))
+    ordered, at = np.unique(np.concatenate(keys), return_index=True)
+    return Donors(ordered, np.concatenate(places)[at], tuple(shards))
