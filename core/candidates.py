@@ -12,6 +12,8 @@ from .encoder import F32
 from .errors import PyriteError
 from .ids import I64
 
+U8 = npt.NDArray[np.uint8]
+I32 = npt.NDArray[np.int32]
 PAD_ID = -1
 
 
@@ -34,30 +36,48 @@ STRUCTURAL = Reason.PAD | Reason.NONFINITE | Reason.POSITIVE | Reason.SAME_TEXT 
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Retrieved documents of Q queries: rows by (score descending, document id ascending).
+    """Retrieved documents of Q queries, best first.
 
-    `query_rows` int64 [Q]; `ids` int64 [Q, K], padded with -1; `scores` float32 [Q, K], padded
-    with -inf; `source` names the retriever; `generation` is 0 before any refresh.
+    `query_rows` int64 [Q]; `ids` int64 [Q, K], padded with -1 at the end; `scores` float32 [Q, K],
+    the encoder's similarity (without an encoder the source's own score), padded with -inf;
+    `source` uint8 [Q, K] numbers the entry of `sources` that ranked the document best;
+    `source_rank` int32 [Q, K] is its rank there, from 1, 0 for a source without ranks. Rows are in
+    the order of the fusion; with one source that is (score descending, document id ascending).
+    `generation` is 0 before any refresh.
     """
 
     query_rows: I64
     ids: I64
     scores: F32
-    source: str
+    source: U8
+    source_rank: I32
+    sources: tuple[str, ...]
     generation: int = 0
 
+    @classmethod
+    def of_one(
+        cls, query_rows: I64, ids: I64, scores: F32, source: str, generation: int = 0
+    ) -> Candidates:
+        """Candidates of a single source in its own order."""
+        ranks = np.where(ids != PAD_ID, np.arange(1, ids.shape[1] + 1, dtype=np.int32), 0)
+        alone = np.zeros(ids.shape, dtype=np.uint8)
+        return cls(query_rows, ids, scores, alone, ranks.astype(np.int32), (source,), generation)
+
     def check(self) -> None:
-        """Raise PyriteError if a shape, the padding, the order or the uniqueness is broken."""
-        if self.ids.shape != self.scores.shape or self.query_rows.shape != self.ids.shape[:1]:
+        """Raise PyriteError if a shape, the padding or the uniqueness is broken."""
+        shapes = {a.shape for a in (self.ids, self.scores, self.source, self.source_rank)}
+        if len(shapes) > 1 or self.query_rows.shape != self.ids.shape[:1]:
             raise PyriteError(
-                f"candidates: ids {self.ids.shape}, scores {self.scores.shape} and queries"
-                f" {self.query_rows.shape} do not belong together"
+                f"candidates: shapes {sorted(shapes)} and {self.query_rows.size} queries do not"
+                " belong together"
             )
         pad = self.ids == PAD_ID
         if not np.array_equal(pad, np.isneginf(self.scores)):
             raise PyriteError("candidates: id -1 and score -inf must stand in the same places")
-        if (self.scores[:, 1:] > self.scores[:, :-1]).any():
-            raise PyriteError("candidates: scores of a row must descend")
+        if (pad[:, :-1] & ~pad[:, 1:]).any():
+            raise PyriteError("candidates: padding must stand at the end of a row")
+        if (self.source >= len(self.sources)).any():
+            raise PyriteError(f"candidates: a source number is over {len(self.sources) - 1}")
         ordered = np.sort(self.ids, axis=1)
         if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != PAD_ID)).any():
             raise PyriteError("candidates: a document stands twice in one row")
@@ -68,7 +88,9 @@ class Candidates:
             np.asarray(self.query_rows[start:stop]),
             np.asarray(self.ids[start:stop], dtype=np.int64),
             np.asarray(self.scores[start:stop]),
-            self.source,
+            np.asarray(self.source[start:stop]),
+            np.asarray(self.source_rank[start:stop]),
+            self.sources,
             self.generation,
         )
 
@@ -77,19 +99,21 @@ class Candidates:
 class Negatives:
     """Chosen hard negatives of Q queries, best draw first; -1, -inf, rank 0 where there is none.
 
-    `ids` int64 [Q, n]; `scores` float32 [Q, n]; `ranks` int32 [Q, n], 1 is the top candidate, 0 is
-    padding or unknown (a random document); `probabilities` float32 [Q, n], the chance of the first
-    draw; `tiers` uint8 [Q, n], 0 is the configured sampler; `pos_scores` float32 [Q].
+    `ids` int64 [Q, n]; `scores` float32 [Q, n]; `ranks` int32 [Q, n], 1 is the source's top
+    document, 0 is padding or unknown (a random document); `source` uint8 [Q, n] numbers `sources`;
+    `probabilities` float32 [Q, n], the chance of the first draw; `tiers` uint8 [Q, n], 0 is the
+    configured sampler; `pos_scores` float32 [Q].
     """
 
     query_rows: I64
     ids: I64
     scores: F32
-    ranks: npt.NDArray[np.int32]
+    ranks: I32
+    source: U8
     probabilities: F32
-    tiers: npt.NDArray[np.uint8]
+    tiers: U8
     pos_scores: F32
-    source: str
+    sources: tuple[str, ...]
     generation: int = 0
 
     def counts(self) -> I64:

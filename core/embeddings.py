@@ -1,7 +1,8 @@
-"""The embedding store: memory-mapped shards, written one by one, keyed by content.
+"""The embedding store: memory-mapped shards, keyed by content, verified by digest.
 
-Only whole shards exist, so a kill loses at most the shard in flight. The batches inside a shard
-follow from its texts alone: a resumed run computes the same bytes as an uninterrupted one.
+A shard is built from parts of 2,048 rows; whole parts survive a kill. The batches inside a part
+follow from its texts alone, so a resumed run computes the same bytes as an uninterrupted one.
+Texts that a finished store of the same encoder already holds are copied, not encoded again.
 """
 
 from __future__ import annotations
@@ -10,29 +11,46 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from .digest import digest_json
+from .donors import Donors, find_donors, text_digests
 from .encoder import F32, Encoder, Role, plan_batches
 from .errors import PyriteError
 from .ids import I64
 from .progress import progress
-from .store import Manifest, discard, part_done, read_array, write_part
+from .store import (
+    Manifest,
+    discard,
+    join_arrays,
+    part_done,
+    read_array,
+    remove_parts,
+    write_array,
+    write_part,
+)
 from .tables import TextTable
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
-SHARD_ROWS = 2048
+SCHEMA = 2
+PART_ROWS = 2048
+SHARD_PARTS = 64
+SHARD_ROWS = PART_ROWS * SHARD_PARTS
+StoreType = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """N vectors of D numbers in row order: float32 shards of `shard_rows` rows, mapped."""
+    """N vectors of D numbers in row order: shards of `shard_rows` rows, float32 or float16.
 
-    shards: tuple[npt.NDArray[np.float32], ...]
+    Shards are mapped; what `blocks` and `take` return is float32.
+    """
+
+    shards: tuple[npt.NDArray[Any], ...]
     shard_rows: int
     key: str
 
@@ -52,20 +70,35 @@ class Embeddings:
     def dimension(self) -> int:
         return int(self.shards[0].shape[1])
 
-    def blocks(self) -> Iterator[tuple[int, F32]]:
-        """(first row, vectors) of each shard, in row order."""
+    def blocks(self, rows: int = 65_536) -> Iterator[tuple[int, F32]]:
+        """(first row, vectors) of at most `rows` rows each, in row order; no block spans shards."""
         for at, shard in enumerate(self.shards):
-            yield at * self.shard_rows, shard
+            for start in range(0, shard.shape[0], rows):
+                block = shard[start : start + rows]
+                yield at * self.shard_rows + start, np.asarray(block, dtype=np.float32)
 
     def take(self, rows: I64) -> F32:
         """Vectors of `rows` (any shape), float32 [*rows.shape, D]; rows must be in range."""
         flat = rows.reshape(-1)
+        if len(self.shards) == 1:
+            return np.asarray(self.shards[0][flat], dtype=np.float32).reshape(
+                *rows.shape, self.dimension
+            )
         out = np.empty((flat.size, self.dimension), dtype=np.float32)
         which = flat // self.shard_rows
         for at in np.unique(which):
             here = np.flatnonzero(which == at)
             out[here] = self.shards[int(at)][flat[here] - int(at) * self.shard_rows]
         return out.reshape(*rows.shape, self.dimension)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLayout:
+    """How vectors are cut and kept: number type, rows in a part, parts in a shard."""
+
+    dtype: StoreType = "float32"
+    part_rows: int = PART_ROWS
+    shard_parts: int = SHARD_PARTS
 
 
 def embed(
@@ -75,76 +108,141 @@ def embed(
     cache: Path,
     max_tokens: int,
     rows: I64 | None = None,
-    shard_rows: int = SHARD_ROWS,
+    layout: StoreLayout = StoreLayout(),
 ) -> Embeddings:
     """Encode `rows` of a table (all by default) into the cache, or map what is there already.
 
-    Memory: one shard of vectors and one batch of at most `max_tokens` padded tokens. Finished
-    shards of an earlier run are verified by digest and kept. Raises PyriteError on a vector that
-    is not finite or has the wrong dimension.
+    Memory: one part of vectors and one batch of at most `max_tokens` padded tokens. Finished parts
+    of an earlier run are verified by digest and kept. Raises PyriteError on a vector that is not
+    finite or has the wrong dimension.
     """
     chosen = np.arange(len(table)) if rows is None else rows
-    key = digest_json(
-        {
-            "schema": SCHEMA,
-            "encoder": encoder.fingerprint,
-            "role": role,
-            "texts": table.digest,
-            "rows": None if rows is None else rows.tolist(),
-            "max_tokens": max_tokens,
-            "shard_rows": shard_rows,
-        }
-    )
+    recipe = {
+        "schema": SCHEMA,
+        "encoder": encoder.fingerprint,
+        "role": role,
+        "max_tokens": max_tokens,
+        "dtype": layout.dtype,
+        "part_rows": layout.part_rows,
+    }
+    texts = {"texts": table.digest, "rows": None if rows is None else rows.tolist()}
+    key = digest_json({**recipe, **texts, "shard_parts": layout.shard_parts})
     folder = cache / "embeddings" / key
-    starts = range(0, chosen.size, shard_rows)
     manifest = Manifest.read(folder)
-    if manifest is not None and not manifest.intact(folder):
-        logger.warning("%s does not match its manifest: encoding it again", folder)
-        discard(folder)
-        manifest = None
-    if manifest is None:
-        encode = encoder.encode_queries if role == "query" else encoder.encode_documents
-        _write_shards(encoder, encode, table, role, folder, chosen, starts, max_tokens)
+    if manifest is None or not manifest.intact(folder):
+        # what is whole of a damaged store is a donor too
+        donors = find_donors(cache / "embeddings", digest_json(recipe))
+        if manifest is not None:
+            logger.warning("%s does not match its manifest: encoding what is damaged", folder)
+            discard(folder)
+        job = _Job(encoder, table, role, folder, chosen, max_tokens, layout)
+        job.run(donors)
         Manifest.write(
             folder,
             schema=SCHEMA,
             kind="embeddings",
+            recipe=digest_json(recipe),
             role=role,
             encoder=encoder.fingerprint,
             texts=table.digest,
-            rows=int(chosen.size),
+            counts={"rows": int(chosen.size), "copied": job.copied},
             dimension=encoder.dimension,
+            shard_rows=layout.part_rows * layout.shard_parts,
         )
-    shards = tuple(read_array(_shard_path(folder, s // shard_rows)) for s in starts)
-    return Embeddings(shards, shard_rows, key)
+        remove_parts(folder)
+    return _open(folder, chosen.size, layout)
+
+
+def _open(folder: Path, rows: int, layout: StoreLayout) -> Embeddings:
+    shard_rows = layout.part_rows * layout.shard_parts
+    numbers = range(-(-rows // shard_rows))
+    shards = tuple(read_array(_shard_path(folder, n)) for n in numbers)
+    return Embeddings(shards, shard_rows, folder.name)
 
 
 def _shard_path(folder: Path, number: int) -> Path:
     return folder / f"emb-{number:05d}.npy"
 
 
-def _write_shards(
-    encoder: Encoder,
-    encode: Callable[[Sequence[str]], F32],
-    table: TextTable,
-    role: Role,
-    folder: Path,
-    rows: I64,
-    starts: range,
-    max_tokens: int,
-) -> None:
-    pending = [s for s in starts if not part_done(_shard_path(folder, s // starts.step))]
-    done = rows.size - sum(min(starts.step, rows.size - s) for s in pending)
-    with progress(f"encode {role} texts", total=rows.size, unit="texts", initial=done) as bar:
-        for start in pending:
-            shard = rows[start : start + starts.step]
-            texts = table.texts(shard)
-            vectors = np.empty((shard.size, encoder.dimension), dtype=np.float32)
-            for batch in plan_batches(encoder.lengths(texts, role), max_tokens):
-                vectors[batch] = _checked(encode([texts[i] for i in batch]), batch.size, encoder)
-                bar.update(batch.size)
-            _check_finite(vectors, shard, f"{table.where} ({role})")
-            write_part(_shard_path(folder, start // starts.step), vectors)
+class _Job:
+    """One table on its way into the store."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        table: TextTable,
+        role: Role,
+        folder: Path,
+        rows: I64,
+        max_tokens: int,
+        layout: StoreLayout,
+    ) -> None:
+        self.encoder = encoder
+        self.table = table
+        self.role = role
+        self.folder = folder
+        self.rows = rows
+        self.max_tokens = max_tokens
+        self.layout = layout
+        self.copied = 0
+
+    def run(self, donors: Donors) -> None:
+        """Write all parts, then the shards, then the digests of the texts."""
+        step = self.layout.part_rows
+        starts = range(0, self.rows.size, step)
+        encode = (
+            self.encoder.encode_queries if self.role == "query" else self.encoder.encode_documents
+        )
+        digests = []
+        with progress(f"encode {self.role} texts", total=self.rows.size, unit="texts") as bar:
+            for start in starts:
+                part = self.rows[start : start + step]
+                texts = self.table.texts(part)
+                digests.append(text_digests(texts))
+                copied = donors.rows(digests[-1])
+                self.copied += int((copied >= 0).sum())
+                if part_done(self._part(start)):
+                    bar.update(part.size)
+                    continue
+                vectors = self._vectors(encode, texts, donors, copied, bar.update)
+                _check_finite(vectors, part, f"{self.table.where} ({self.role})")
+                write_part(self._part(start), vectors.astype(self.layout.dtype))
+        self._join(starts)
+        known = np.concatenate(digests) if digests else text_digests([])
+        write_array(self.folder / "texts.npy", known)
+
+    def _vectors(
+        self,
+        encode: Callable[[Sequence[str]], F32],
+        texts: list[str],
+        donors: Donors,
+        copied: I64,
+        done: Callable[[int], object],
+    ) -> F32:
+        vectors = np.empty((len(texts), self.encoder.dimension), dtype=np.float32)
+        old = np.flatnonzero(copied >= 0)
+        if old.size:
+            vectors[old] = donors.take(copied[old])
+            done(old.size)
+        new = np.flatnonzero(copied < 0)
+        if new.size:
+            lengths = self.encoder.lengths([texts[i] for i in new], self.role)
+            for batch in plan_batches(lengths, self.max_tokens):
+                found = encode([texts[i] for i in new[batch]])
+                vectors[new[batch]] = _checked(found, batch.size, self.encoder)
+                done(batch.size)
+        return vectors
+
+    def _part(self, start: int) -> Path:
+        return self.folder / f"part-{self.layout.part_rows}-{start:010d}.npy"
+
+    def _join(self, starts: range) -> None:
+        rows = self.layout.part_rows * self.layout.shard_parts
+        for number in range(-(-self.rows.size // rows)):
+            first = number * rows
+            inside = [self._part(s) for s in starts if first <= s < first + rows]
+            shape = (min(rows, self.rows.size - first), self.encoder.dimension)
+            join_arrays(inside, _shard_path(self.folder, number), self.layout.dtype, shape)
 
 
 def _checked(vectors: F32, rows: int, encoder: Encoder) -> F32:

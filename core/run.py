@@ -11,10 +11,12 @@ from pydantic import Field
 from .beir import Dataset
 from .config import Section
 from .dataset import DatasetConfig, open_dataset
-from .embeddings import Embeddings, embed
+from .embeddings import Embeddings, StoreLayout
 from .encoder import Encoder
+from .encoders import build as encoders
+from .encoders.build import embed_table
 from .ids import I64
-from .sbert import EncoderConfig, SentenceTransformerEncoder
+from .sbert import EncoderConfig
 from .tables import Qrels
 
 
@@ -62,17 +64,25 @@ def build_encoder(config: RunConfig) -> Encoder:
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    return SentenceTransformerEncoder(config.encoder)
+    return encoders.build_encoder(config.encoder, config.cache)
+
+
+def open_queries(config: RunConfig, split: str) -> tuple[Dataset, Qrels, I64]:
+    """The dataset, the judgements of `split`, and the rows of its queries that have positives.
+
+    Rows are in ascending query-id order: the order of the file decides nothing from here on.
+    """
+    dataset = open_dataset(config.dataset, config.cache)
+    qrels = dataset.qrels(split, config.dataset.min_grade)
+    rows = qrels.with_positives()
+    return dataset, qrels, rows[np.argsort(dataset.queries.ids.rank_N[rows], kind="stable")]
 
 
 def prepare(config: RunConfig, encoder: Encoder, split: str) -> Prepared:
     """Open the dataset and encode its corpus and the queries of `split` that have positives."""
-    dataset = open_dataset(config.dataset, config.cache)
-    qrels = dataset.qrels(split, config.dataset.min_grade)
-    rows = qrels.with_positives()
-    # ascending id order: the order of the file decides nothing from here on
-    rows = rows[np.argsort(dataset.queries.ids.rank_N[rows], kind="stable")]
+    dataset, qrels, rows = open_queries(config, split)
+    layout = StoreLayout(config.encoder.store)
     tokens = config.encoder.batch_tokens
-    corpus = embed(encoder, dataset.corpus, "document", config.cache, tokens)
-    vectors = embed(encoder, dataset.queries, "query", config.cache, tokens, rows)
+    corpus = embed_table(encoder, dataset.corpus, "document", config.cache, tokens, None, layout)
+    vectors = embed_table(encoder, dataset.queries, "query", config.cache, tokens, rows, layout)
     return Prepared(dataset, qrels, corpus, QuerySet(rows, vectors))

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from .config import Section
 from .digest import digest_bytes, digest_json
+from .embeddings import StoreType
 from .encoder import F32, Role
 from .encoders.config import (
     CallableConfig,
@@ -45,6 +46,7 @@ class EncoderConfig(Section):
     normalize: bool = Field(True, description="unit vectors, so that the score is the cosine")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = Field("cpu", description="a torch device, or several: cuda:0,cuda:1")
+    store: StoreType = Field("float32", description="number type of the stored vectors")
     batch_tokens: int = Field(8192, ge=64, description="padded tokens in one forward pass")
     trust_remote_code: bool = Field(False, description="run code that comes with a hub model")
     kind: EncoderKind = Field("sentence-transformers", description="what computes the vectors")

@@ -172,13 +172,18 @@ class Manifest:
 
     def intact(self, folder: Path) -> bool:
         """True if every recorded file is there with the recorded size and digest."""
-        files: dict[str, dict[str, Any]] | None = self.data.get("files")
-        return files is not None and all(
-            (folder / name).is_file()
-            and (folder / name).stat().st_size == entry["bytes"]
-            and digest_file(folder / name) == entry["digest"]
+        return "files" in self.data and not self.damaged(folder)
+
+    def damaged(self, folder: Path) -> set[str]:
+        """Recorded files that are missing or have another size or digest."""
+        files: dict[str, dict[str, Any]] = self.data.get("files", {})
+        return {
+            name
             for name, entry in files.items()
-        )
+            if not (folder / name).is_file()
+            or (folder / name).stat().st_size != entry["bytes"]
+            or digest_file(folder / name) != entry["digest"]
+        }
 
 
 def listing(folder: Path, names: set[str] | None = None) -> dict[str, dict[str, Any]]:

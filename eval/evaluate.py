@@ -11,9 +11,10 @@ from pydantic import Field, field_validator
 
 from ..core.config import Section
 from ..core.encoder import Encoder
-from ..core.run import RunConfig, build_encoder, prepare
+from ..core.run import RunConfig, build_encoder, open_queries, prepare
 from ..core.store import Manifest, discard, write_json
 from ..indexes.retrieve import RetrieveConfig, retrieve
+from ..indexes.sources import SearchInputs, SourceConfig
 from .measures import F64, cutoff, per_query
 
 logger = logging.getLogger(__name__)
@@ -22,10 +23,11 @@ DEFAULT_MEASURES = ("ndcg@10", "mrr@10", "recall@100")
 
 
 class EvalSection(Section):
-    """What to measure."""
+    """What to measure, and with which retriever."""
 
     measures: tuple[str, ...] = Field(DEFAULT_MEASURES, min_length=1)
-    block_queries: int = Field(256, ge=1, description="queries searched at a time")
+    block_queries: int = Field(1024, ge=1, description="queries searched at a time")
+    source: SourceConfig = Field(SourceConfig(), description="dense: the configured encoder")
 
     @field_validator("measures")
     @classmethod
@@ -52,35 +54,40 @@ class Evaluation:
         return {name: float(values.mean()) for name, values in self.values.items()}
 
 
-def evaluate_encoder(config: EvalConfig, encoder: Encoder) -> Evaluation:
-    """Search the evaluation split's queries in the whole corpus, exactly, and measure.
+def evaluate_encoder(config: EvalConfig, encoder: Encoder | None) -> Evaluation:
+    """Search the evaluation split's queries in the whole corpus and measure.
 
-    In a corpus that is smaller than the deepest cutoff every document is ranked.
+    `encoder` may be None for a lexical retriever or a run file. In a corpus that is smaller than
+    the deepest cutoff every document is ranked.
     """
-    prepared = prepare(config, encoder, config.dataset.eval_split)
-    depth = min(cutoff(config.eval.measures), len(prepared.corpus))
+    split = config.dataset.eval_split
+    if encoder is not None:
+        prepared = prepare(config, encoder, split)
+        qrels, inputs = prepared.qrels, SearchInputs.of(prepared)
+    else:
+        dataset, qrels, rows = open_queries(config, split)
+        inputs = SearchInputs(dataset.queries, dataset.corpus, rows, None, None)
+    depth = min(cutoff(config.eval.measures), len(inputs.corpus))
     if depth < cutoff(config.eval.measures):
         logger.warning("the corpus has %d documents: the run is shorter than the cutoff", depth)
-    candidates, _ = retrieve(
-        prepared.queries,
-        prepared.corpus,
-        prepared.dataset.corpus.ids.rank_N,
-        RetrieveConfig(depth=depth, block_queries=config.eval.block_queries),
-        config.cache,
-        config.threads,
+    settings = RetrieveConfig(
+        depth=depth, block_queries=config.eval.block_queries, sources=(config.eval.source,)
     )
-    rows = candidates.query_rows
-    values = per_query(config.eval.measures, prepared.qrels, rows, np.asarray(candidates.ids))
-    return Evaluation(prepared.dataset.queries.id_strings(rows), values)
+    candidates = retrieve(inputs, settings, config.cache, config.threads).candidates
+    values = per_query(config.eval.measures, qrels, inputs.rows, np.asarray(candidates.ids))
+    return Evaluation(inputs.queries.id_strings(inputs.rows), values)
 
 
 def evaluate(config: EvalConfig, encoder: Encoder | None = None) -> Evaluation:
     """Evaluate the configured model and write `<runs_dir>/<name>/eval/results.json`."""
-    evaluation = evaluate_encoder(config, encoder or build_encoder(config))
+    if encoder is None and config.eval.source.kind == "dense":
+        encoder = build_encoder(config)
+    evaluation = evaluate_encoder(config, encoder)
     folder = config.run_folder / "eval"
     discard(folder)
     result: dict[str, Any] = {
-        "model": config.encoder.model,
+        "retriever": config.eval.source.label,
+        "model": config.encoder.model if encoder is not None else None,
         "dataset": config.dataset.path,
         "split": config.dataset.eval_split,
         "queries": len(evaluation.query_ids),

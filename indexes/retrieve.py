@@ -1,21 +1,21 @@
-"""Candidates: the top documents of each query, retrieved once and kept by content key."""
+"""Candidates: what the sources find for each query, joined once and kept by content key."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ..core.candidates import Candidates
 from ..core.config import Section
 from ..core.digest import digest_array, digest_json
-from ..core.embeddings import Embeddings
-from ..core.ids import I64
+from ..core.encoder import F32
+from ..core.errors import PyriteError
 from ..core.progress import progress
-from ..core.run import QuerySet
 from ..core.store import (
     Manifest,
     discard,
@@ -26,106 +26,211 @@ from ..core.store import (
     write_array,
     write_part,
 )
-from .flat import FlatIndex
+from .fuse import Fused, Fusion, Ranked, fuse
+from .sources import SearchInputs, Source, SourceConfig, open_source
+from .topk import exact_scores
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
+_COLUMNS = {"ids": np.int64, "scores": np.float32, "source": np.uint8, "source_rank": np.int32}
 
 
 class RetrieveConfig(Section):
-    """How deep to look for negatives."""
+    """Where candidates come from, and how many."""
 
     depth: int = Field(200, ge=1, description="candidates per query, K")
-    block_queries: int = Field(256, ge=1, description="queries searched at a time")
+    block_queries: int = Field(1024, ge=1, description="queries searched at a time")
+    sources: tuple[SourceConfig, ...] = Field((SourceConfig(),), min_length=1, max_length=255)
+    fuse: Fusion = Field("union", description="how the lists of several sources are joined")
+    rrf_k: int = Field(60, ge=0, description="rrf: the constant added to each rank")
+    export: bool = Field(False, description="mine: also write candidates.parquet")
+
+    @field_validator("sources")
+    @classmethod
+    def _distinct(cls, sources: tuple[SourceConfig, ...]) -> tuple[SourceConfig, ...]:
+        labels = [s.label for s in sources]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two sources are called {twice!r}; give one of them a name")
+        return sources
 
 
-def retrieve(
-    queries: QuerySet,
-    corpus: Embeddings,
-    rank_N: I64,
-    config: RetrieveConfig,
-    cache: Path,
-    threads: int,
-) -> tuple[Candidates, str]:
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """Mapped candidates, their key, and what the manifest says of how they were found."""
+
+    candidates: Candidates
+    key: str
+    manifest: Manifest
+    reused: bool
+
+
+def retrieve(inputs: SearchInputs, config: RetrieveConfig, cache: Path, threads: int) -> Retrieved:
     """Search every query, block by block; a killed run goes on at the block it was in.
 
-    Returns mapped candidates and their key. The key covers both embeddings, the queries, the tie
-    order and the depth; block size and threads are not part of it because they change nothing.
-    Raises PyriteError if the depth is over the corpus size.
+    The key covers the sources' content, the queries, the tie order, the fusion and the depth.
+    Block size, threads and, for exact search, backend and device are not part of it: they change
+    nothing. Raises PyriteError if the depth is over the corpus size, and what the sources raise.
     """
-    key = digest_json(
-        {
-            "schema": SCHEMA,
-            "queries": queries.embeddings.key,
-            "corpus": corpus.key,
-            "rows": digest_array(queries.rows),
-            "rank": digest_array(rank_N),
-            "depth": config.depth,
-        }
-    )
+    if config.depth > len(inputs.corpus):
+        raise PyriteError(
+            f"retrieve.depth={config.depth} but the corpus has {len(inputs.corpus)} documents; set"
+            f" retrieve.depth to at most {len(inputs.corpus)}"
+        )
+    opened = [open_source(s, inputs, config.depth, cache, threads) for s in config.sources]
+    sources = [source for source, _ in opened]
+    key = _key(inputs, config, sources)
     folder = cache / "candidates" / key
     manifest = Manifest.read(folder)
     if manifest is not None and not manifest.intact(folder):
         logger.warning("%s does not match its manifest: searching again", folder)
         discard(folder)
         manifest = None
+    reused = manifest is not None
     if manifest is None:
-        index = FlatIndex(corpus, rank_N, threads)
-        bound = index.memory_bytes(config.block_queries, config.depth)
-        logger.info(
-            "search: %d queries, %d documents, k=%d, at most %.0f MiB",
-            queries.rows.size,
-            len(index),
-            config.depth,
-            bound / 2**20,
-        )
-        _search_blocks(queries, index, config, folder)
-        _join(folder, queries.rows, config)
-        Manifest.write(
+        _Search(inputs, config, sources, folder).run()
+        recall = {s.label: asdict(r) for s, (_, r) in zip(config.sources, opened, strict=True) if r}
+        manifest = Manifest.write(
             folder,
             schema=SCHEMA,
             kind="candidates",
-            source="dense",
-            rows=int(queries.rows.size),
-            depth=config.depth,
+            sources=[s.label for s in config.sources],
+            counts={"queries": int(inputs.rows.size), "depth": config.depth},
+            recall=recall,
         )
         remove_parts(folder)
-    return Candidates(
-        np.asarray(read_array(folder / "query_rows.npy")),
-        read_array(folder / "ids.npy"),
-        read_array(folder / "scores.npy"),
-        "dense",
-    ), key
+    return Retrieved(_open(folder, manifest), key, manifest, reused)
 
 
-def _starts(rows: I64, config: RetrieveConfig) -> Iterator[int]:
-    return iter(range(0, rows.size, config.block_queries))
+def _key(inputs: SearchInputs, config: RetrieveConfig, sources: list[Source]) -> str:
+    alone = len(sources) == 1
+    return digest_json(
+        {
+            "schema": SCHEMA,
+            "sources": [
+                [source.key, s.label, min(s.quota or config.depth, config.depth), s.weight]
+                for source, s in zip(sources, config.sources, strict=True)
+            ],
+            "fuse": None if alone else [config.fuse, config.rrf_k],
+            "vectors": [
+                v.key if v else None for v in (inputs.query_vectors, inputs.corpus_vectors)
+            ],
+            "rows": digest_array(inputs.rows),
+            "rank": digest_array(inputs.corpus.ids.rank_N),
+            "depth": config.depth,
+        }
+    )
 
 
-def _parts(folder: Path, start: int, config: RetrieveConfig) -> tuple[Path, Path]:
-    # the block size is in the name: a run resumed with another one starts its own parts
-    stem = f"part-{config.block_queries}-{start:09d}"
-    return folder / f"{stem}-ids.npy", folder / f"{stem}-scores.npy"
+def _open(folder: Path, manifest: Manifest) -> Candidates:
+    ids, scores, source, source_rank = (read_array(folder / f"{name}.npy") for name in _COLUMNS)
+    rows = np.asarray(read_array(folder / "query_rows.npy"))
+    sources = tuple(manifest.data["sources"])
+    return Candidates(rows, ids, scores, source, source_rank, sources)
 
 
-def _search_blocks(
-    queries: QuerySet, index: FlatIndex, config: RetrieveConfig, folder: Path
-) -> None:
-    with progress("search", total=queries.rows.size, unit="queries") as bar:
-        for start in _starts(queries.rows, config):
-            stop = min(start + config.block_queries, queries.rows.size)
-            ids_path, scores_path = _parts(folder, start, config)
-            if not (part_done(ids_path) and part_done(scores_path)):
-                vectors = queries.embeddings.take(np.arange(start, stop))
-                ids, scores = index.search(vectors, config.depth)
-                write_part(ids_path, ids)
-                write_part(scores_path, scores)
-            bar.update(stop - start)
+class _Search:
+    """One retrieval on its way to disk."""
+
+    def __init__(
+        self, inputs: SearchInputs, config: RetrieveConfig, sources: list[Source], folder: Path
+    ) -> None:
+        self.inputs = inputs
+        self.config = config
+        self.sources = sources
+        self.folder = folder
+        self.quotas = [min(s.quota or config.depth, len(inputs.corpus)) for s in config.sources]
+
+    def run(self) -> None:
+        """Write all parts, then the joined columns."""
+        total = self.inputs.rows.size
+        step = self.config.block_queries
+        logger.info(
+            "search: %d queries, %d documents, k=%d, at most %.0f MiB beside the mapped files",
+            total,
+            len(self.inputs.corpus),
+            self.config.depth,
+            self.memory_bytes() / 2**20,
+        )
+        with progress("search", total=total, unit="queries") as bar:
+            for start in range(0, total, step):
+                stop = min(start + step, total)
+                paths = self._parts(start)
+                if not all(part_done(path) for path in paths):
+                    for path, column in zip(paths, self._block(start, stop), strict=True):
+                        write_part(path, column)
+                bar.update(stop - start)
+        for at, (name, dtype) in enumerate(_COLUMNS.items()):
+            parts: Iterator[Path] = (self._parts(s)[at] for s in range(0, total, step))
+            join_arrays(parts, self.folder / f"{name}.npy", dtype, (total, self.config.depth))
+        write_array(self.folder / "query_rows.npy", self.inputs.rows)
+
+    def memory_bytes(self) -> int:
+        """Bound of a block's search and fusion, in bytes."""
+        batch = min(self.config.block_queries, self.inputs.rows.size)
+        found = [s.memory_bytes(batch, k) for s, k in zip(self.sources, self.quotas, strict=True)]
+        fusion = 0 if len(found) == 1 else 100 * batch * sum(self.quotas)
+        return max(found) + 20 * batch * self.config.depth + fusion
+
+    def _parts(self, start: int) -> list[Path]:
+        # the block size is in the name: a run resumed with another one starts its own parts
+        stem = f"part-{self.config.block_queries}-{start:09d}"
+        return [self.folder / f"{stem}-{name}.npy" for name in _COLUMNS]
+
+    def _block(self, start: int, stop: int) -> tuple[np.ndarray, ...]:
+        lists = [
+            Ranked(*source.search(start, stop, k), weight=s.weight)
+            for source, s, k in zip(self.sources, self.config.sources, self.quotas, strict=True)
+        ]
+        if len(lists) == 1 and self.config.sources[0].kind == "dense":
+            ids, scores = _to_depth(lists[0].ids, lists[0].scores, self.config.depth)
+            ranks = np.where(ids >= 0, np.arange(1, self.config.depth + 1), 0)
+            return ids, scores, np.zeros(ids.shape, dtype=np.uint8), ranks.astype(np.int32)
+        fused = fuse(lists, self.config.fuse, self.config.rrf_k)
+        return self._ordered(fused, self._similarity(fused, lists, start, stop), len(lists))
+
+    def _similarity(self, fused: Fused, lists: list[Ranked], start: int, stop: int) -> F32:
+        vectors, corpus = self.inputs.query_vectors, self.inputs.corpus_vectors
+        if vectors is None or corpus is None:
+            return _own_scores(fused, lists)
+        return exact_scores(vectors.take(np.arange(start, stop)), corpus, fused.ids)
+
+    def _ordered(self, fused: Fused, similarity: F32, lists: int) -> tuple[np.ndarray, ...]:
+        depth, rank_N = self.config.depth, self.inputs.corpus.ids.rank_N
+        encoded = self.inputs.query_vectors is not None
+        by_similarity = lists > 1 and self.config.fuse == "union" and encoded
+        values = similarity if by_similarity else fused.values
+        pad = fused.ids < 0
+        ties = np.where(pad, np.iinfo(np.int64).max, rank_N[np.maximum(fused.ids, 0)])
+        order = np.lexsort((ties, -np.where(pad, -np.inf, values)), axis=-1)[:, :depth]
+
+        def pick(values: np.ndarray, empty: float) -> np.ndarray:
+            chosen = np.take_along_axis(values, order, axis=1)
+            short = ((0, 0), (0, depth - chosen.shape[1]))
+            return np.pad(chosen, short, constant_values=values.dtype.type(empty))
+
+        return (
+            pick(fused.ids, -1),
+            pick(similarity, -np.inf),
+            pick(fused.source, 0),
+            pick(fused.source_rank, 0),
+        )
 
 
-def _join(folder: Path, rows: I64, config: RetrieveConfig) -> None:
-    for column, name, dtype in ((0, "ids", np.int64), (1, "scores", np.float32)):
-        parts = (_parts(folder, start, config)[column] for start in _starts(rows, config))
-        join_arrays(parts, folder / f"{name}.npy", dtype, (rows.size, config.depth))
-    write_array(folder / "query_rows.npy", rows)
+def _own_scores(fused: Fused, lists: list[Ranked]) -> F32:
+    """Each document's score by the source that ranked it best."""
+    scores = np.full(fused.ids.shape, -np.inf, dtype=np.float32)
+    for number, ranked in enumerate(lists):
+        here = (fused.source == number) & (fused.ids >= 0)
+        rows, _ = np.nonzero(here)
+        scores[here] = ranked.scores[rows, fused.source_rank[here] - 1]
+    return scores
+
+
+def _to_depth(ids: np.ndarray, scores: F32, depth: int) -> tuple[np.ndarray, F32]:
+    short = ((0, 0), (0, max(0, depth - ids.shape[1])))
+    return (
+        np.pad(ids[:, :depth], short, constant_values=-1),
+        np.pad(scores[:, :depth], short, constant_values=np.float32(-np.inf)),
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..core.candidates import PAD_ID, Candidates, Negatives
 from ..core.encoder import F32
@@ -65,18 +67,19 @@ def choose(
     none = columns < 0
     at = np.maximum(columns, 0)
 
-    def pick(values: F32, empty: float) -> F32:
-        return np.where(none, np.float32(empty), np.take_along_axis(values, at, axis=1))
+    def pick(values: npt.NDArray[Any], empty: float) -> npt.NDArray[Any]:
+        picked = np.take_along_axis(values, at, axis=1)
+        return np.where(none, values.dtype.type(empty), picked)
 
-    ranks = np.zeros_like(columns) if candidates.source == "random" else columns + 1
     return Negatives(
         query_rows=candidates.query_rows,
-        ids=np.where(none, PAD_ID, np.take_along_axis(candidates.ids, at, axis=1)),
+        ids=pick(candidates.ids, PAD_ID),
         scores=pick(candidates.scores, -np.inf),
-        ranks=ranks.astype(np.int32),
+        ranks=pick(candidates.source_rank, 0),
+        source=pick(candidates.source, 0),
         probabilities=pick(first_draw_probability(weights), 0.0),
         tiers=np.zeros(columns.shape, dtype=np.uint8),
         pos_scores=pos_scores_Q,
-        source=candidates.source,
+        sources=candidates.sources,
         generation=candidates.generation,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from ..core.digest import digest_array, digest_json
 from ..core.encoder import Encoder
 from ..core.run import Prepared, RunConfig, build_encoder, prepare
 from ..core.store import Manifest, discard, remove_parts, write_bytes
+from ..indexes.export import FILE as CANDIDATES
+from ..indexes.export import export_candidates
 from ..indexes.retrieve import RetrieveConfig, retrieve
+from ..indexes.sources import SearchInputs
 from .choose import Context
 from .choose_all import Choice, choose_all
 from .filters import FilterConfig
@@ -21,7 +25,9 @@ from .report import write_histogram
 from .samplers import SamplerConfig
 from .tally import Tally
 
-SCHEMA = 1
+logger = logging.getLogger(__name__)
+
+SCHEMA = 2
 
 
 class MineConfig(RunConfig):
@@ -50,25 +56,25 @@ def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:
     `<runs_dir>/<name>/negatives`. Raises PyriteError on bad input, before anything is overwritten.
     """
     prepared = prepare(config, encoder or build_encoder(config), config.dataset.train_split)
-    candidates, candidates_key = retrieve(
-        prepared.queries,
-        prepared.corpus,
-        prepared.dataset.corpus.ids.rank_N,
-        config.retrieve,
-        config.cache,
-        config.threads,
-    )
+    retrieved = retrieve(SearchInputs.of(prepared), config.retrieve, config.cache, config.threads)
+    if retrieved.reused:
+        logger.info("candidates: read again, nothing was searched (%s)", retrieved.key[:12])
     folder = config.run_folder / "negatives"
-    key = _negatives_key(config, prepared, candidates_key)
+    key = _negatives_key(config, prepared, retrieved.key)
     manifest = Manifest.read(folder)
     if manifest is not None and manifest.data.get("key") == key and manifest.intact(folder):
         return Mined(folder, Tally.from_json(manifest.data["counts"]), manifest, reused=True)
     discard(folder)
     choice = Choice(config.filters, config.sampler, config.seed, config.block_queries)
-    tally, edges = choose_all(prepared, candidates, _context(config, prepared), choice, folder, key)
+    tally, edges = choose_all(
+        prepared, retrieved.candidates, _context(config, prepared), choice, folder, key
+    )
     title = f"{config.name}: {config.sampler.name}, {config.sampler.n} per query"
     write_histogram(folder / "scores.png", tally, edges, title)
     write_bytes(config.run_folder / "config.yaml", dump_config(config).encode())
+    if config.retrieve.export:
+        tables = (prepared.dataset.queries, prepared.dataset.corpus)
+        export_candidates(retrieved.candidates, *tables, folder / CANDIDATES)
     manifest = Manifest.write(
         folder,
         schema=SCHEMA,
@@ -76,7 +82,8 @@ def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:
         verb="mine",
         key=key,
         config=config.model_dump(mode="json"),
-        inputs={"dataset": prepared.dataset.digest(), "candidates": candidates_key},
+        inputs={"dataset": prepared.dataset.digest(), "candidates": retrieved.key},
+        recall=retrieved.manifest.data["recall"],
         seed=config.seed,
         counts=tally.as_json(),
     )
@@ -97,6 +104,7 @@ def _negatives_key(config: MineConfig, prepared: Prepared, candidates_key: str) 
             "seed": config.seed,
             "filters": config.filters.model_dump(mode="json"),
             "sampler": config.sampler.model_dump(mode="json"),
+            "export": config.retrieve.export,
         }
     )
 

@@ -27,7 +27,7 @@ _SCHEMA = pa.schema(
         ("ranks", pa.list_(pa.int32())),
         ("probabilities", pa.list_(pa.float32())),
         ("tiers", pa.list_(pa.uint8())),
-        ("source", pa.string()),
+        ("sources", pa.list_(pa.string())),
         ("generation", pa.int32()),
     ]
 )
@@ -45,6 +45,7 @@ def to_table(negatives: Negatives, queries: TextTable, corpus: TextTable) -> pa.
     """Negatives of a block of queries with string ids; lists are as long as what was found."""
     keep = negatives.ids != PAD_ID
     offsets = pa.array(np.concatenate(([0], np.cumsum(keep.sum(axis=1)))), pa.int32())
+    names = np.array(negatives.sources, dtype=object)
     flat_ids = corpus.id_strings(negatives.ids[keep])
 
     def lists(values: pa.Array) -> pa.Array:
@@ -60,7 +61,7 @@ def to_table(negatives: Negatives, queries: TextTable, corpus: TextTable) -> pa.
             lists(pa.array(negatives.ranks[keep], pa.int32())),
             lists(pa.array(negatives.probabilities[keep], pa.float32())),
             lists(pa.array(negatives.tiers[keep], pa.uint8())),
-            pa.array([negatives.source] * count, pa.string()),
+            lists(pa.array(names[negatives.source[keep]], pa.string())),
             pa.array([negatives.generation] * count, pa.int32()),
         ],
         schema=_SCHEMA,

@@ -62,4 +62,6 @@ def random_candidates(
     ids = random_rows(query_hashes_Q, by_rank, depth, seed, generation)
     scores = exact_scores(vectors_QD, corpus, ids)
     ids, scores = order_rows(ids, scores, rank_N, ids.shape[1])
-    return Candidates(query_rows, ids, scores, "random", generation)
+    source = np.zeros(ids.shape, dtype=np.uint8)
+    unranked = np.zeros(ids.shape, dtype=np.int32)
+    return Candidates(query_rows, ids, scores, source, unranked, ("random",), generation)

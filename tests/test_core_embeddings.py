@@ -9,7 +9,7 @@ from fakes import BagOfWords
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pyrite.core.embeddings import Embeddings, embed
+from pyrite.core.embeddings import Embeddings, StoreLayout, embed
 from pyrite.core.encoder import F32, plan_batches
 from pyrite.core.errors import PyriteError
 from pyrite.core.store import MANIFEST, Manifest, listing
@@ -17,6 +17,7 @@ from pyrite.core.tables import TextTable, write_texts
 
 ROWS = 23
 SHARD = 5
+LAYOUT = StoreLayout(part_rows=SHARD, shard_parts=1)
 TOKENS = 12
 
 
@@ -81,7 +82,7 @@ def run(
     encoder: BagOfWords, table: TextTable, cache: Path, rows: Sequence[int] | None = None
 ) -> Embeddings:
     chosen = None if rows is None else np.array(rows, dtype=np.int64)
-    return embed(encoder, table, "document", cache, TOKENS, chosen, shard_rows=SHARD)
+    return embed(encoder, table, "document", cache, TOKENS, chosen, layout=LAYOUT)
 
 
 def whole(embeddings: Embeddings) -> F32:
@@ -160,36 +161,77 @@ def test_a_killed_run_resumes_to_the_bytes_of_an_unbroken_one(
         assert listing(folder_of(resumed, cache)) == listing(folder_of(unbroken, tmp_path / "a"))
 
 
-@pytest.mark.parametrize("finished", [True, False])
-@pytest.mark.parametrize("damage", ["flip", "truncate", "delete", "unseal"])
-def test_only_a_damaged_shard_is_encoded_again(
-    table: TextTable, tmp_path: Path, damage: str, finished: bool
-) -> None:
-    good = run(BatchSensitive(), table, tmp_path)
-    folder = folder_of(good, tmp_path)
+def damage_file(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    if how == "unseal":
+        path.with_name(path.name + ".sum").unlink()
+        return
+    # a changed copy in its place: the arrays of the first run stay mapped
+    path.unlink()
+    if how == "flip":
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    elif how == "truncate":
+        path.write_bytes(data[:-4])
+
+
+@pytest.mark.parametrize("how", ["flip", "truncate", "delete"])
+def test_only_a_damaged_shard_is_encoded_again(table: TextTable, tmp_path: Path, how: str) -> None:
+    folder = folder_of(run(BatchSensitive(), table, tmp_path), tmp_path)
     before = listing(folder)
-    shard = folder / "emb-00002.npy"
-    data = shard.read_bytes()
-    if damage == "flip":
-        # a changed copy in its place: the arrays of the first run stay mapped
-        shard.unlink()
-        shard.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    elif damage == "truncate":
-        shard.unlink()
-        shard.write_bytes(data[:-4])
-    elif damage == "delete":
-        shard.unlink()
-    else:
-        (folder / "emb-00002.npy.sum").unlink()
-    if not finished:
-        (folder / MANIFEST).unlink()
+    damage_file(folder / "emb-00002.npy", how)
     again = BatchSensitive()
     run(again, table, tmp_path)
-    assert again.encoded == (0 if finished and damage == "unseal" else SHARD)
+    assert again.encoded == SHARD
     assert listing(folder) == before
     manifest = Manifest.read(folder)
     assert manifest is not None
-    assert manifest.data["rows"] == ROWS
+    assert manifest.data["counts"] == {"rows": ROWS, "copied": ROWS - SHARD}
+
+
+@pytest.mark.parametrize("how", ["flip", "truncate", "delete", "unseal"])
+def test_only_a_damaged_part_of_a_killed_run_is_encoded_again(
+    table: TextTable, tmp_path: Path, how: str
+) -> None:
+    unbroken = folder_of(run(BatchSensitive(), table, tmp_path / "a"), tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        run(DiesAfter(3 * SHARD), table, tmp_path / "b")
+    [part] = (tmp_path / "b").rglob(f"part-{SHARD}-{SHARD:010d}.npy")
+    damage_file(part, how)
+    rest = BatchSensitive()
+    resumed = run(rest, table, tmp_path / "b")
+    assert rest.encoded == ROWS - 2 * SHARD
+    assert listing(folder_of(resumed, tmp_path / "b")) == listing(unbroken)
+
+
+def test_new_documents_are_encoded_and_old_ones_are_copied(
+    table: TextTable, tmp_path: Path
+) -> None:
+    first = whole(run(BagOfWords(), table, tmp_path))
+    texts = table.texts(slice(None))
+    grown = ["a new text first", *texts[::-1], "and a new text last", texts[0]]
+    write_texts(tmp_path / "more.arrow", ((f"e{i}", t) for i, t in enumerate(grown)))
+    larger = TextTable.open(tmp_path / "more.arrow", "other digest", "corpus.jsonl")
+    encoder = BagOfWords()
+    second = whole(run(encoder, larger, tmp_path))
+    assert encoder.encoded == 2
+    np.testing.assert_array_equal(second[1 : ROWS + 1], first[::-1])
+    np.testing.assert_array_equal(second[-1], first[0])
+    other = BagOfWords(salt="other weights")
+    run(other, larger, tmp_path)
+    assert other.encoded == len(grown), "vectors of another encoder are never copied"
+
+
+def test_half_precision_halves_the_store_and_is_read_as_float32(
+    table: TextTable, tmp_path: Path
+) -> None:
+    exact = run(BagOfWords(), table, tmp_path)
+    half = embed(
+        BagOfWords(), table, "document", tmp_path, TOKENS, layout=StoreLayout(dtype="float16")
+    )
+    assert half.key != exact.key
+    assert {s.dtype for s in half.shards} == {np.dtype(np.float16)}
+    assert whole(half).dtype == half.take(np.array([[1, 2]])).dtype == np.float32
+    np.testing.assert_array_equal(whole(half), whole(exact).astype(np.float16))
 
 
 def test_a_damaged_artefact_is_taken_back_before_it_is_mended(
@@ -225,7 +267,7 @@ def test_a_wrong_shape_is_an_error(table: TextTable, tmp_path: Path, encoder: Ba
 def test_the_key_is_content(table: TextTable, tmp_path: Path) -> None:
     def key(encoder: BagOfWords, texts: str = "digest", tokens: int = TOKENS) -> str:
         same = TextTable(table.table, table.ids, texts, "another name")
-        return embed(encoder, same, "document", tmp_path, tokens, shard_rows=SHARD).key
+        return embed(encoder, same, "document", tmp_path, tokens, layout=LAYOUT).key
 
     base = key(BagOfWords())
     assert key(BagOfWords()) == base
@@ -233,8 +275,15 @@ def test_the_key_is_content(table: TextTable, tmp_path: Path) -> None:
         key(BagOfWords(salt="other weights")),
         key(BagOfWords(), texts="other texts"),
         key(BagOfWords(), tokens=TOKENS + 1),
-        embed(BagOfWords(), table, "query", tmp_path, TOKENS, shard_rows=SHARD).key,
-        embed(BagOfWords(), table, "document", tmp_path, TOKENS, shard_rows=SHARD + 1).key,
+        embed(BagOfWords(), table, "query", tmp_path, TOKENS, layout=LAYOUT).key,
+        embed(
+            BagOfWords(),
+            table,
+            "document",
+            tmp_path,
+            TOKENS,
+            layout=StoreLayout(part_rows=SHARD + 1),
+        ).key,
     ]
     assert len({base, *others}) == 6
 

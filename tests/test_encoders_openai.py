@@ -26,7 +26,7 @@ from embedding_server import (
 
 from pyrite.core.config import dump_config, load_config, parse_config
 from pyrite.core.digest import digest_texts
-from pyrite.core.embeddings import embed
+from pyrite.core.embeddings import StoreLayout, embed
 from pyrite.core.encoders.config import OpenAIConfig
 from pyrite.core.encoders.limits import RateLimiter
 from pyrite.core.encoders.openai import OpenAIEncoder
@@ -142,22 +142,38 @@ def test_the_limiter_spaces_requests_by_the_tighter_limit() -> None:
 
 def test_a_broken_run_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
     table = table_of(tmp_path)
-    whole = embed(made(server), table, "document", tmp_path / "a", 64, shard_rows=6)
+    whole = embed(
+        made(server), table, "document", tmp_path / "a", 64, layout=StoreLayout(part_rows=6)
+    )
     server.asked.clear()
     server.script = [good] * 9 + [status(401)]
     fields: dict[str, Any] = {"request_texts": 2, "concurrency": 1}
     with pytest.raises(PyriteError, match="answered 401"):
-        embed(made(server, **fields), table, "document", tmp_path / "b", 64, shard_rows=6)
-    done = {p.name for p in (tmp_path / "b").rglob("emb-*.npy")}
+        embed(
+            made(server, **fields),
+            table,
+            "document",
+            tmp_path / "b",
+            64,
+            layout=StoreLayout(part_rows=6),
+        )
+    done = {p.name for p in (tmp_path / "b").rglob("part-*.npy")}
     assert 0 < len(done) < 4
     server.asked.clear()
-    resumed = embed(made(server, **fields), table, "document", tmp_path / "b", 64, shard_rows=6)
+    resumed = embed(
+        made(server, **fields),
+        table,
+        "document",
+        tmp_path / "b",
+        64,
+        layout=StoreLayout(part_rows=6),
+    )
     assert resumed.key == whole.key
     assert sorted(set(server.texts()) - {"dimension"}) == sorted(TEXTS[6 * len(done) :])
     for first, second in zip(whole.shards, resumed.shards, strict=True):
         assert first.tobytes() == second.tobytes()
     server.asked.clear()
-    embed(made(server), table, "document", tmp_path / "b", 64, shard_rows=6)
+    embed(made(server), table, "document", tmp_path / "b", 64, layout=StoreLayout(part_rows=6))
     assert server.asked == []
 
 

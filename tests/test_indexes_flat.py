@@ -14,7 +14,9 @@ from pyrite.core.encoder import F32
 from pyrite.core.errors import PyriteError
 from pyrite.core.ids import I64, IdIndex
 from pyrite.indexes import flat
-from pyrite.indexes.flat import FlatIndex, Propose, faiss_propose
+from pyrite.indexes.flat import FlatIndex
+from pyrite.indexes.proposers import BlockSearch, FaissProposer, faiss_knn
+from pyrite.indexes.torch_tiles import TorchProposer
 
 K_SPARE = 32  # what a search proposes beyond k before it has to look again
 
@@ -40,10 +42,13 @@ def index_of(
     ids: Sequence[str],
     shard_rows: int = 50,
     threads: int = 1,
-    propose: Propose = faiss_propose,
+    propose: BlockSearch = faiss_knn,
 ) -> FlatIndex:
     rank_N = IdIndex.build(ids, "test").rank_N
-    return FlatIndex(sharded(corpus, shard_rows), rank_N, threads, propose)
+    vectors = sharded(corpus, shard_rows)
+    proposer = FaissProposer(vectors, threads)
+    proposer._search = propose
+    return FlatIndex(vectors, rank_N, proposer)
 
 
 def strings(ids: Sequence[str], rows_BK: I64) -> list[list[str]]:
@@ -222,7 +227,7 @@ class Counting:
 
     def __call__(self, queries: F32, block: F32, k: int) -> tuple[F32, I64]:
         self.asked.append((len(queries), k))
-        return faiss_propose(queries, block, k)
+        return faiss_knn(queries, block, k)
 
 
 def test_only_the_queries_in_doubt_are_searched_again() -> None:
@@ -280,4 +285,4 @@ def test_a_result_is_well_formed_candidates() -> None:
     corpus = with_copies(3)
     queries = queries_for(corpus)
     found = index_of(corpus, shuffled_ids(len(corpus)), 50).search(queries, 20)
-    Candidates(np.arange(len(queries)), *found, "dense").check()
+    Candidates.of_one(np.arange(len(queries)), *found, "dense").check()

@@ -156,7 +156,7 @@ def test_scoring_stays_within_its_memory(
     assert sum(watched.sizes) == ids.size
 
 
-GOOD = Candidates(
+GOOD = Candidates.of_one(
     np.array([4, 2]),
     np.array([[3, 1, -1, -1], [0, 5, 1, 2]]),
     np.array([[0.5, 0.5, -INF, -INF], [0.9, 0.1, -0.3, -0.4]], dtype=np.float32),
@@ -183,7 +183,10 @@ BROKEN = {
         changed(GOOD.scores, (0, 3), -9),
         changed(GOOD.scores, (1, 3), -INF),
     ],
-    "must descend": [changed(GOOD.scores, (1, 1), 0.95), changed(GOOD.scores, (0, 0), 0.4)],
+    "at the end of a row": [
+        replace(GOOD, ids=GOOD.ids[:, ::-1].copy(), scores=GOOD.scores[:, ::-1].copy())
+    ],
+    "source number is over 0": [replace(GOOD, source=np.ones_like(GOOD.source))],
     "stands twice": [changed(GOOD.ids, (1, 2), 0), changed(GOOD.ids, (0, 1), 3)],
 }
 
@@ -205,4 +208,5 @@ def test_a_block_is_a_cut_of_every_column(start: int, stop: int) -> None:
     assert block.query_rows.tolist() == GOOD.query_rows.tolist()[start:stop]
     assert block.ids.tolist() == GOOD.ids.tolist()[start:stop]
     assert block.scores.tolist() == GOOD.scores.tolist()[start:stop]
-    assert (block.source, block.generation) == ("test", 3)
+    assert (block.sources, block.generation) == (("test",), 3)
+    assert block.source_rank.tolist() == GOOD.source_rank.tolist()[start:stop]

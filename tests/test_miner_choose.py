@@ -61,7 +61,7 @@ def world(seed: int, order: I64 | None = None) -> World:
         best = sorted(range(DOCUMENTS), key=lambda d: (-scores[q, d], names[d]))[: lengths[q]]
         rows[q, : len(best)] = place[best]
         found[q, : len(best)] = scores[q, best]
-    candidates = Candidates(np.arange(QUERIES), rows, found, "dense", 3)
+    candidates = Candidates.of_one(np.arange(QUERIES), rows, found, "dense", 3)
     candidates.check()
     pairs = [(q, int(place[d])) for q in range(QUERIES) for d in judged[q]]
     query, doc = np.array(pairs, dtype=np.int64).T
@@ -83,8 +83,14 @@ def run(
 ) -> Negatives:
     rows = np.arange(QUERIES) if rows is None else rows
     source = w.candidates
-    part = replace(
-        source, query_rows=source.query_rows[rows], ids=source.ids[rows], scores=source.scores[rows]
+    part = Candidates(
+        source.query_rows[rows],
+        source.ids[rows],
+        source.scores[rows],
+        source.source[rows],
+        source.source_rank[rows],
+        source.sources,
+        source.generation,
     )
     reasons = reasons_of(part, w.pos_scores[rows], w.context, filters)
     return choose(part, reasons, w.pos_scores[rows], w.context, sampler, seed)
@@ -92,7 +98,7 @@ def run(
 
 def same(left: Negatives, right: Negatives, rows: I64) -> bool:
     """`right` is `left` with its rows picked."""
-    names = ("query_rows", "ids", "scores", "ranks", "probabilities", "tiers", "pos_scores")
+    names = ("query_rows", "ids", "scores", "ranks", "source", "probabilities", "tiers")
     return all(np.array_equal(getattr(left, n)[rows], getattr(right, n)) for n in names)
 
 
@@ -228,19 +234,20 @@ def test_equal_noise_is_settled_by_document_id() -> None:
 
 def test_a_random_source_has_no_ranks() -> None:
     w = world(1)
-    random = replace(w, candidates=replace(w.candidates, source="random"))
+    unranked = np.zeros_like(w.candidates.source_rank)
+    random = replace(w, candidates=replace(w.candidates, source_rank=unranked, sources=("random",)))
     sampler = SamplerConfig(name="random", n=5)
     found = run(random, FilterConfig(), sampler, 0)
     assert found.counts().sum() > 0
     assert not found.ranks.any()
-    assert found.source == "random"
+    assert found.sources == ("random",)
     assert run(w, FilterConfig(), sampler, 0).ranks.any()
 
 
 def test_provenance_is_handed_on() -> None:
     w = world(2)
     found = run(w, FilterConfig(), SamplerConfig(name="topk", n=2), 0)
-    assert (found.source, found.generation) == ("dense", 3)
+    assert (found.sources, found.generation) == (("dense",), 3)
     assert np.array_equal(found.pos_scores, w.pos_scores)
     assert not found.tiers.any()
     assert [found.ids.dtype, found.scores.dtype, found.ranks.dtype] == ["i8", "f4", "i4"]

@@ -69,7 +69,7 @@ def worlds(draw: st.DrawFn) -> World:
         drawn = draw(st.lists(values, min_size=len(found), max_size=len(found)))
         ids[at, : len(found)] = found
         scores[at, : len(found)] = sorted(drawn, reverse=True)
-    candidates = Candidates(np.array(rows, dtype=np.int64), ids, scores, "dense")
+    candidates = Candidates.of_one(np.array(rows, dtype=np.int64), ids, scores, "dense")
     return World(candidates, judged, query_texts, doc_texts, draw(st.integers(1, 2)))
 
 
@@ -118,8 +118,8 @@ def test_structural_reasons_do_not_depend_on_blocks_or_query_order(world: World,
     assert np.array_equal(np.concatenate([world.reasons(b) for b in blocks]), whole)
     order = np.arange(total)[::-1]
     source = world.candidates
-    turned = Candidates(
-        source.query_rows[order], source.ids[order], source.scores[order], source.source
+    turned = Candidates.of_one(
+        source.query_rows[order], source.ids[order], source.scores[order], "dense"
     )
     assert np.array_equal(world.reasons(turned), whole[order])
 
@@ -127,7 +127,7 @@ def test_structural_reasons_do_not_depend_on_blocks_or_query_order(world: World,
 def test_every_structural_reason_on_one_query() -> None:
     # documents: 0 positive, 1 its copy, 2 the query's text, 3 and 4 copies of each other, 5 alone
     world = World(
-        Candidates(
+        Candidates.of_one(
             np.array([0]),
             np.array([[3, 1, 0, 4, 2, 5, -1]]),
             np.array([[0.9, 0.8, 0.7, 0.6, 0.5, np.nan, -np.inf]], dtype=np.float32),
@@ -152,7 +152,7 @@ def test_every_structural_reason_on_one_query() -> None:
 
 
 def test_without_any_judgement_nothing_is_positive() -> None:
-    candidates = Candidates(
+    candidates = Candidates.of_one(
         np.array([0]), np.array([[1, 0]]), np.array([[2.0, 1.0]], dtype=np.float32), "dense"
     )
     world = World(candidates, [], [7], [8, 9], 1)

@@ -234,7 +234,7 @@ def test_another_encoder_is_never_served_from_the_cache(toy: Path, tmp_path: Pat
 def test_an_error_leaves_the_finished_run_alone(toy: Path, tmp_path: Path) -> None:
     first = mine(settings(tmp_path, toy), BagOfWords())
     stamps = file_stamps(first.folder)
-    with pytest.raises(PyriteError, match=r"k=121 .* 120 documents; set retrieve\.depth"):
+    with pytest.raises(PyriteError, match=r"^retrieve\.depth=121 .* 120 documents; set"):
         mine(settings(tmp_path, toy, retrieve={"depth": 121}), BagOfWords())
     assert file_stamps(first.folder) == stamps
 
@@ -296,7 +296,8 @@ def test_every_negative_explains_itself(toy: Path, tmp_path: Path, name: str) ->
     assert len(rows) == len(retrieved) == len(reasons) == 30
     for at, row in enumerate(rows):
         assert row["generation"] == 0
-        assert row["source"] == ("random" if name == "random" else "dense")
+        assert set(row["sources"]) <= {"random" if name == "random" else "dense"}
+        assert len(row["sources"]) == len(row["negative_ids"])
         lists = ("negative_ids", "scores", "ranks", "probabilities", "tiers")
         assert len({len(row[key]) for key in lists}) == 1
         assert set(row["tiers"]) <= {0}

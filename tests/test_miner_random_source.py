@@ -102,7 +102,8 @@ def test_random_candidates_are_scored_and_ordered(depth: int) -> None:
     ids, corpus, rank, queries = scene(np.arange(90))
     found = random_candidates(np.arange(3), hashes(3), queries, corpus, rank, depth, 0, 2)
     found.check()
-    assert (found.source, found.generation) == ("random", 2)
+    assert (found.sources, found.generation) == (("random",), 2)
+    assert not found.source_rank.any()
     assert found.ids.shape == (3, min(depth, 90))
     vectors = corpus.take(np.arange(90))
     for at, row in enumerate(found.ids.tolist()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..embeddings import Embeddings, embed
+from ..embeddings import Embeddings, StoreLayout, embed
 from ..encoder import Encoder, Role
 from ..ids import I64
 from ..sbert import EncoderConfig, SentenceTransformerEncoder
@@ -47,10 +47,11 @@ def embed_table(
     cache: Path,
     max_tokens: int,
     rows: I64 | None = None,
+    layout: StoreLayout = StoreLayout(),
 ) -> Embeddings:
     """Vectors of `rows` of a table (all by default): encoded by `embed`, or precomputed."""
     from .precomputed import PrecomputedEncoder
 
     if isinstance(encoder, PrecomputedEncoder):
         return encoder.embeddings(table, role, cache, rows)
-    return embed(encoder, table, role, cache, max_tokens, rows)
+    return embed(encoder, table, role, cache, max_tokens, rows, layout)

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,15 @@ _Overrides = Annotated[
     list[str] | None, typer.Argument(help="overrides, as sampler.a=0.7", metavar="A.B=C")
 ]
 _Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+
+_SHORTCUTS = {
+    "retriever": "eval.source.kind",
+    "data": "dataset.path",
+    "split": "dataset.eval_split",
+    "model": "encoder.model",
+}
+_SHORT = re.compile(rf"^({'|'.join(_SHORTCUTS)})(?==)")
+_EVAL_HELP = "YAML configuration, overrides, or retriever=bm25s|lucene|dense data=PATH split=test"
 
 
 def main() -> None:
@@ -117,16 +127,25 @@ def train(config: _Config, overrides: _Overrides = None, as_json: _Json = False)
 
 
 @app.command(name="eval")
-def evaluate(config: _Config, overrides: _Overrides = None, as_json: _Json = False) -> None:
-    """Evaluate the configured model on the held-out split."""
+def evaluate(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help=_EVAL_HELP, metavar="[CONFIG] [A.B=C]...")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Evaluate a model or a retriever on the held-out split; nothing is trained."""
     from .eval.evaluate import evaluate as run
     from .eval.report import systems_table
     from .trainers.train import TrainConfig
 
-    loaded = _load(TrainConfig, config, overrides)
+    given = [_SHORT.sub(lambda found: _SHORTCUTS[found[0]], a) for a in arguments or []]
+    path = Path(given.pop(0)) if given and "=" not in given[0] else None
+    loaded = load_config(TrainConfig, path, given)
     evaluation = run(loaded)
     if as_json:
         typer.echo(json.dumps(evaluation.means()))
         return
     title = f"{loaded.dataset.path}, {loaded.dataset.eval_split}"
-    Console().print(systems_table({loaded.encoder.model: evaluation}, [], title))
+    dense = loaded.eval.source.kind == "dense"
+    name = loaded.encoder.model if dense else loaded.eval.source.label
+    Console().print(systems_table({name: evaluation}, [], title))

@@ -1,0 +1,189 @@
+"""Sources of candidates: dense indexes, lexical indexes and run files behind one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from ..core.config import Section
+from ..core.digest import digest_json
+from ..core.embeddings import Embeddings
+from ..core.encoder import F32
+from ..core.errors import PyriteError
+from ..core.ids import I64
+from ..core.run import Prepared
+from ..core.tables import TextTable
+from .config import IndexConfig
+from .dense import DenseIndex, open_dense, open_exact
+from .lexical import LexicalConfig, LexicalIndex, open_lexical
+from .recall import Recall, measure_recall
+from .run_file import RunFile, read_run
+
+Kind = Literal["dense", "bm25s", "lucene", "run"]
+
+
+class SourceConfig(Section):
+    """One retriever of a run."""
+
+    kind: Kind = "dense"
+    name: str | None = Field(None, description="in reports and exports; null: the kind")
+    quota: int | None = Field(None, ge=1, description="documents per query; null: retrieve.depth")
+    weight: float = Field(1.0, gt=0, description="in rrf and score fusion")
+    index: IndexConfig = Field(IndexConfig(), description="for kind dense")
+    lexical: LexicalConfig = Field(LexicalConfig(), description="for kinds bm25s and lucene")
+    path: str | None = Field(None, description="for kind run: a TREC run or candidates.parquet")
+
+    @model_validator(mode="after")
+    def _run_has_path(self) -> SourceConfig:
+        if (self.kind == "run") != (self.path is not None):
+            raise ValueError(
+                f"kind={self.kind} with path={self.path}: a run needs a path, and only"
+                " a run has one"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        return self.name or self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class SearchInputs:
+    """What there is to search: the tables, the query rows, and vectors where there is an encoder.
+
+    `rows` int64 [Q] are rows of `queries`; `query_vectors` has Q rows in the same order.
+    """
+
+    queries: TextTable
+    corpus: TextTable
+    rows: I64
+    query_vectors: Embeddings | None
+    corpus_vectors: Embeddings | None
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> SearchInputs:
+        """The inputs of a prepared dataset."""
+        return cls(
+            prepared.dataset.queries,
+            prepared.dataset.corpus,
+            prepared.queries.rows,
+            prepared.queries.embeddings,
+            prepared.corpus,
+        )
+
+
+class Source(Protocol):
+    """A retriever that is ready to search."""
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that decides what it finds."""
+
+    def search(self, start: int, stop: int, k: int) -> tuple[I64, F32]:
+        """Top `k` of the queries `start` to `stop`: ids and its own scores, padded."""
+
+    def memory_bytes(self, batch: int, k: int) -> int:
+        """Bound of one search, in bytes."""
+
+
+class DenseSource:
+    """A dense index over the corpus vectors."""
+
+    def __init__(self, index: DenseIndex, vectors: Embeddings, key: str) -> None:
+        self._index = index
+        self._vectors = vectors
+        self._key = key
+
+    @property
+    def key(self) -> str:
+        return self._key
+
+    def search(self, start: int, stop: int, k: int) -> tuple[I64, F32]:
+        return self._index.search(self._vectors.take(np.arange(start, stop)), k)
+
+    def memory_bytes(self, batch: int, k: int) -> int:
+        return self._index.memory_bytes(batch, k)
+
+
+class LexicalSource:
+    """A lexical index over the corpus texts."""
+
+    def __init__(self, index: LexicalIndex, inputs: SearchInputs, key: str) -> None:
+        self._index = index
+        self._inputs = inputs
+        self._key = key
+
+    @property
+    def key(self) -> str:
+        return self._key
+
+    def search(self, start: int, stop: int, k: int) -> tuple[I64, F32]:
+        texts = self._inputs.queries.texts(self._inputs.rows[start:stop])
+        return self._index.search(texts, k)
+
+    def memory_bytes(self, batch: int, k: int) -> int:
+        return self._index.memory_bytes(batch, k)
+
+
+class RunSource:
+    """A run file."""
+
+    def __init__(self, run: RunFile, rows: I64) -> None:
+        self._run = run
+        self._rows = rows
+
+    @property
+    def key(self) -> str:
+        return self._run.digest
+
+    def search(self, start: int, stop: int, k: int) -> tuple[I64, F32]:
+        return self._run.search(self._rows[start:stop], k)
+
+    def memory_bytes(self, batch: int, k: int) -> int:
+        return 12 * (batch * k + self._run.docs.size)
+
+
+def open_source(
+    config: SourceConfig, inputs: SearchInputs, depth: int, cache: Path, threads: int
+) -> tuple[Source, Recall | None]:
+    """Open one source; an approximate index comes with its measured recall.
+
+    Raises PyriteError for a dense source without an encoder, and what each kind raises.
+    """
+    k = min(config.quota or depth, len(inputs.corpus))
+    if config.kind == "dense":
+        return _open_dense(config, inputs, k, cache, threads)
+    if config.path is not None:
+        return RunSource(
+            read_run(Path(config.path), inputs.queries, inputs.corpus), inputs.rows
+        ), None
+    settings = config.lexical.model_copy(update={"backend": config.kind})
+    index = open_lexical(settings, inputs.corpus, cache, threads)
+    key = digest_json(
+        [inputs.corpus.digest, inputs.queries.digest, settings.model_dump(mode="json")]
+    )
+    return LexicalSource(index, inputs, key), None
+
+
+def _open_dense(
+    config: SourceConfig, inputs: SearchInputs, k: int, cache: Path, threads: int
+) -> tuple[Source, Recall | None]:
+    corpus, vectors = inputs.corpus_vectors, inputs.query_vectors
+    if corpus is None or vectors is None:
+        raise PyriteError("a source of kind dense needs an encoder; set encoder.model")
+    rank_N = inputs.corpus.ids.rank_N
+    index = open_dense(config.index, corpus, rank_N, cache, k, threads)
+    # exact search gives the same bytes on every backend and device, so they are not in its key
+    exact = config.index.exact
+    settings = None if exact else config.index.model_dump(mode="json")
+    key = digest_json(["dense", corpus.key, vectors.key, settings])
+    recall = None
+    if not exact:
+        plain = IndexConfig(device=config.index.device)
+        truth = open_exact(plain, corpus, rank_N, threads)
+        recall = measure_recall(index, truth, vectors, config.index, k)
+    return DenseSource(index, vectors, key), recall
