@@ -46,7 +46,7 @@ class BagOfWords:
         self.encoded += len(texts)
         out = np.stack([self._vector(t) for t in texts])
         norms = np.linalg.norm(out, axis=1, keepdims=True)
-        return (out / np.maximum(norms, 1e-9)).astype(np.float32)
+        return np.asarray(out / np.maximum(norms, 1e-9), dtype=np.float32)
 
     def _vector(self, text: str) -> F32:
         total = np.zeros(self._dimension)

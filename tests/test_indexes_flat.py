@@ -16,7 +16,6 @@ from pyrite.core.ids import I64, IdIndex
 from pyrite.indexes import flat
 from pyrite.indexes.flat import FlatIndex
 from pyrite.indexes.proposers import BlockSearch, FaissProposer, faiss_knn
-from pyrite.indexes.torch_tiles import TorchProposer
 
 K_SPARE = 32  # what a search proposes beyond k before it has to look again
 

@@ -92,7 +92,7 @@ def test_against_plain_python(
             ids, scores = index.search(asked, k)
             np.testing.assert_array_equal(ids, full_ids[:, :k])
             np.testing.assert_array_equal(scores, full_scores[:, :k])
-    Candidates(np.arange(len(queries)), full_ids, full_scores, "bm25s").check()
+    Candidates.of_one(np.arange(len(queries)), full_ids, full_scores, "bm25s").check()
     for query, ids, scores in zip(queries, full_ids, full_scores, strict=True):
         expected = bm25(documents, query, k1, b)
         found = ids[ids >= 0].tolist()

@@ -124,7 +124,7 @@ def test_top_sets_agree_with_bm25s_and_with_plain_python(lucene: None, tmp_path:
         same, near = ours.search(queries, k)
         np.testing.assert_array_equal(ids, same)  # equal lengths, so equal norms
         np.testing.assert_allclose(scores, near, rtol=1e-5)
-        Candidates(np.arange(3), ids, scores, "lucene").check()
+        Candidates.of_one(np.arange(3), ids, scores, "lucene").check()
     for query, row, found in zip(queries, *theirs.search(queries, 200), strict=True):
         expected = bm25(documents, query.split(), 0.9, 0.4)
         assert sorted(row[row >= 0].tolist()) == sorted(expected)

@@ -1,0 +1,237 @@
+"""Kills a run at every moment that lasts, resumes it, and compares with a run left in peace.
+
+A moment is a rename into place or a removal: between two of them a kill leaves the same names.
+Run as `python killer.py SCENARIO FOLDER`; prints one JSON report. Children are forked from one
+process that has imported everything, so a kill costs a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from unittest import mock
+
+# imported before the fork, used inside the children
+from fakes import BagOfWords, toy_dataset
+
+from pyrite.core import embeddings, stdlib_dataset, store
+from pyrite.core.config import parse_config
+from pyrite.core.store import Manifest
+from pyrite.miner.mine import MineConfig, mine
+
+SHARD_ROWS, BLOCK = 48, 12
+When = Literal["before", "after"]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What lies in the folder before the run, and the run itself, in that folder."""
+
+    prepare: Callable[[], None]
+    run: Callable[[], None]
+    whole_before: bool = True  # every artefact that is there before the run is intact
+
+
+def run_mine(seed: int = 0) -> None:
+    settings: dict[str, Any] = {
+        "runs_dir": "runs",
+        "cache_dir": "cache",
+        "seed": seed,
+        "threads": 1,
+        "dataset": {"path": "data"},
+        "block_queries": BLOCK,
+        "retrieve": {"depth": 60, "block_queries": BLOCK},
+        "sampler": {"name": "simans", "n": 4, "a": 0.1},
+    }
+    mine(parse_config(MineConfig, settings), BagOfWords())
+
+
+def write_data() -> None:
+    toy_dataset(Path("data"))
+
+
+def mined_before() -> None:
+    write_data()
+    run_mine(seed=1)
+
+
+def damaged() -> None:
+    write_data()
+    run_mine()
+    for pattern in ("cache/**/emb-00001.npy", "cache/**/ids.npy", "runs/**/reasons.npy"):
+        for path in Path().glob(pattern):
+            raw = bytearray(path.read_bytes())
+            raw[-1] ^= 1
+            path.write_bytes(bytes(raw))
+
+
+def build_dataset() -> None:
+    stdlib_dataset.build(Path("stdlib"), root=Path(json.__file__).parent)
+
+
+SCENARIOS = {
+    "mine": Scenario(write_data, run_mine),
+    "mine over another run": Scenario(mined_before, run_mine),
+    "mine over damage": Scenario(damaged, run_mine, whole_before=False),
+    "embedded dataset": Scenario(lambda: None, build_dataset),
+}
+
+
+@dataclass
+class Moments:
+    """Counts renames and removals; kills this process at number `at`, if there is one."""
+
+    at: int | None = None
+    when: When = "before"
+    renames_only: bool = False
+
+    def __post_init__(self) -> None:
+        self.seen: list[str] = []
+        self._replace, self._unlink = os.replace, os.unlink
+
+    def __enter__(self) -> Moments:
+        mock.patch.object(os, "replace", self._on_replace).start()
+        if not self.renames_only:
+            mock.patch.object(os, "unlink", self._on_unlink).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        mock.patch.stopall()
+
+    def _on_replace(self, source: Path, target: Path) -> None:
+        self._pass(f"publish {Path(target).name}", lambda: self._replace(source, target))
+
+    def _on_unlink(self, path: Path) -> None:
+        self._pass(f"remove {Path(path).name}", lambda: self._unlink(path))
+
+    def _pass(self, name: str, act: Callable[[], None]) -> None:
+        self.seen.append(name)
+        here = len(self.seen) == self.at
+        if here and self.when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        act()
+        if here and self.when == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def in_child(folder: Path, action: Callable[[], None]) -> int:
+    """Exit code of `action` in a forked child that works in `folder`; -9 if it was killed."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.chdir(folder)
+            action()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def lasting(folder: Path) -> dict[str, bytes]:
+    """Bytes of every file but those that only a stage in progress reads."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".tmp-" not in path.name and not path.name.startswith("part-")
+    }
+
+
+def half_artefacts(folder: Path) -> list[str]:
+    """Folders whose manifest promises what is not there."""
+    found = [path.parent for path in sorted(folder.rglob(store.MANIFEST))]
+    manifests = ((path, Manifest.read(path)) for path in found)
+    return [str(path) for path, manifest in manifests if not (manifest and manifest.intact(path))]
+
+
+def differences(found: dict[str, bytes], expected: dict[str, bytes]) -> list[str]:
+    names = sorted(found.keys() | expected.keys())
+    return [name for name in names if found.get(name) != expected.get(name)]
+
+
+class Experiment:
+    """One scenario, its run left in peace, and what went wrong in the others."""
+
+    def __init__(self, scenario: Scenario, folder: Path) -> None:
+        self.scenario = scenario
+        self.folder = folder
+        self.faults: list[str] = []
+        self.start = folder / "start"
+        self.start.mkdir(parents=True)
+        peace = folder / "peace"
+        if in_child(self.start, scenario.prepare) != 0:
+            raise SystemExit("the preparation failed")
+        shutil.copytree(self.start, peace)
+        if in_child(peace, self._recorded) != 0:
+            raise SystemExit("the run without a kill failed")
+        self.report: dict[str, Any] = json.loads((folder / "seen.json").read_text("utf-8"))
+        self.expected = lasting(peace)
+
+    def _recorded(self) -> None:
+        with Moments() as moments:
+            self.scenario.run()
+        seen = {"moments": moments.seen, "torch": "torch" in sys.modules}
+        (self.folder / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
+
+    def killed_run(self, trial: Path, at: int, when: When, renames_only: bool = False) -> int:
+        def action() -> None:
+            with Moments(at, when, renames_only):
+                self.scenario.run()
+
+        return in_child(trial, action)
+
+    def check_kill(self, at: int, when: When) -> None:
+        """Kill a run at one moment, look at what it left, and let another run finish it."""
+        label = f"{when} moment {at}, {self.report['moments'][at - 1]}"
+        trial = self.folder / "trial"
+        shutil.copytree(self.start, trial)
+        code = self.killed_run(trial, at, when)
+        if code != -signal.SIGKILL:
+            self.faults.append(f"{label}: not killed, exit code {code}")
+        if self.scenario.whole_before and half_artefacts(trial):
+            self.faults.append(f"{label}: half an artefact in {half_artefacts(trial)}")
+        code = in_child(trial, self.scenario.run)
+        if code != 0:
+            self.faults.append(f"{label}: the next run failed with exit code {code}")
+        for name in differences(lasting(trial), self.expected):
+            self.faults.append(f"{label}: {name} differs after the next run")
+        shutil.rmtree(trial)
+
+    def check_chain(self, renames: int) -> int:
+        """Kill every run after so many renames until one finishes; the number of runs."""
+        trial = self.folder / "chain"
+        shutil.copytree(self.start, trial)
+        for runs in range(1, len(self.report["moments"]) + 1):
+            if self.killed_run(trial, renames, "after", renames_only=True) == 0:
+                for name in differences(lasting(trial), self.expected):
+                    self.faults.append(f"{name} differs after {runs} runs")
+                return runs
+        self.faults.append(f"no end in sight with {renames} renames a run")
+        return 0
+
+
+def main() -> None:
+    # small shards, so that kills fall between two of them
+    embeddings.embed.__defaults__ = (None, SHARD_ROWS)
+    experiment = Experiment(SCENARIOS[sys.argv[1]], Path(sys.argv[2]))
+    report = experiment.report
+    for at in range(1, len(report["moments"]) + 1):
+        experiment.check_kill(at, "before")
+        experiment.check_kill(at, "after")
+    report["runs_of_chain"] = experiment.check_chain(renames=6)
+    report["faults"] = experiment.faults
+    sys.stdout.write(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
