@@ -101,6 +101,9 @@ class StoreLayout:
     shard_parts: int = SHARD_PARTS
 
 
+DEFAULT_LAYOUT = StoreLayout()
+
+
 def embed(
     encoder: Encoder,
     table: TextTable,
@@ -108,7 +111,7 @@ def embed(
     cache: Path,
     max_tokens: int,
     rows: I64 | None = None,
-    layout: StoreLayout = StoreLayout(),
+    layout: StoreLayout = DEFAULT_LAYOUT,
 ) -> Embeddings:
     """Encode `rows` of a table (all by default) into the cache, or map what is there already.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from pyrite.core.config import dump_config, load_config
 from pyrite.trainers.train import TrainConfig
@@ -25,7 +26,7 @@ def keys_with_defaults(section: BaseModel, prefix: str = "") -> Iterator[str]:
         if isinstance(value, BaseModel):
             yield from keys_with_defaults(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name} = {json.dumps(value)}"
+            yield f"{prefix}{name} = {json.dumps(to_jsonable_python(value))}"
 
 
 def golden_text() -> str:

@@ -140,13 +140,14 @@ def test_results_are_written_with_a_manifest(
     found = evaluate(config, encoder)
     folder = tmp_path / "runs" / "first" / "eval"
     result = json.loads((folder / "results.json").read_text("utf-8"))
-    assert result == {
+    wanted = {
         "model": "minilm",
         "dataset": str(toy),
         "split": "test",
         "queries": len(positives_of(toy, "test")),
         "measures": found.means(),
     }
+    assert {key: result[key] for key in wanted} == wanted
     manifest = Manifest.read(folder)
     assert manifest is not None
     assert manifest.intact(folder)
@@ -173,6 +174,20 @@ def test_a_failed_evaluation_leaves_the_earlier_result(
     assert manifest is not None
     assert manifest.intact(folder)
     assert (folder / "results.json").read_bytes() == before
+
+
+def test_an_evaluation_killed_while_it_was_written_has_no_manifest(
+    toy: Path, tmp_path: Path, encoder: BagOfWords
+) -> None:
+    def die(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    evaluate(settings(tmp_path, toy), encoder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "write_json", die)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(settings(tmp_path, toy, eval={"measures": ["map@5"]}), encoder)
+    assert Manifest.read(tmp_path / "runs" / "run" / "eval") is None
 
 
 def test_the_configured_model_is_built_only_when_none_is_given(

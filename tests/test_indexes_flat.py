@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import faiss
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pyrite.core.candidates import Candidates
@@ -13,9 +13,9 @@ from pyrite.core.embeddings import Embeddings
 from pyrite.core.encoder import F32
 from pyrite.core.errors import PyriteError
 from pyrite.core.ids import I64, IdIndex
-from pyrite.indexes import flat
+from pyrite.indexes import flat, torch_tiles
 from pyrite.indexes.flat import FlatIndex
-from pyrite.indexes.proposers import BlockSearch, FaissProposer, faiss_knn
+from pyrite.indexes.proposers import BlockSearch, FaissProposer, deep_search, faiss_knn
 
 K_SPARE = 32  # what a search proposes beyond k before it has to look again
 
@@ -216,6 +216,64 @@ def test_errors_within_the_rounding_bound_cannot_lose_the_best(
     expected = oracle(query, corpus, ids, 1)
     assert order[expected[0][0, 0]] == 0
     assert_same(index_of(corpus, ids, shard_rows, propose=propose).search(query, 1), expected)
+
+
+SMALL_TILES = {"_TILE_DOCS": 16, "_GROUP": 4, "_TILE_QUERIES": 3}
+
+
+@pytest.mark.parametrize("tiles", [{}, SMALL_TILES], ids=["large tiles", "small tiles"])
+@pytest.mark.parametrize("name", CORPORA)
+def test_torch_tiles_give_the_same_bytes(
+    name: str, tiles: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for constant, value in tiles.items():
+        monkeypatch.setattr(torch_tiles, constant, value)
+    corpus = CORPORA[name]
+    queries, ids = queries_for(corpus), shuffled_ids(len(corpus))
+    for k in sorted({1, min(10, len(corpus)), len(corpus)}):
+        expected = oracle(queries, corpus, ids, k)
+        for shard_rows in (7, 64, len(corpus)):
+            vectors = sharded(corpus, shard_rows)
+            proposer = torch_tiles.TorchProposer(vectors)
+            index = FlatIndex(vectors, IdIndex.build(ids, "test").rank_N, proposer)
+            assert_same(index.search(queries, k), expected)
+
+
+@given(
+    size=st.integers(1, 120),
+    k=st.integers(1, 120),
+    max_k=st.integers(8, 30),
+    levels=st.integers(1, 40),
+    seed=st.integers(0, 5),
+)
+@example(size=120, k=100, max_k=8, levels=40, seed=0)
+def test_a_search_that_is_capped_is_deepened_to_the_same_scores(
+    size: int, k: int, max_k: int, levels: int, seed: int
+) -> None:
+    k = min(k, size)
+    random = np.random.default_rng(seed)
+    # the best stand together at one end: one part of the block holds more than its share
+    block = np.sort(random.integers(0, levels, (size, 1)), axis=0).astype(np.float32)
+    queries = np.array([[1.0], [-1.0], [0.5]], dtype=np.float32)
+
+    def capped(asked: F32, part: F32, wanted: int) -> tuple[F32, I64]:
+        assert wanted <= max_k
+        return faiss_knn(asked, part, wanted)
+
+    scores, rows = deep_search(capped, queries, block, k, max_k)
+    expected = -np.sort(-(queries @ block.T), axis=1)[:, :k]
+    np.testing.assert_array_equal(-np.sort(-scores, axis=1), expected)
+    np.testing.assert_array_equal(np.take_along_axis(queries @ block.T, rows, axis=1), scores)
+    assert all(len(set(row)) == k for row in rows.tolist())
+
+
+def test_half_precision_vectors_are_searched_as_the_float32_they_are_read_as() -> None:
+    corpus = CORPORA["copies at the border"].astype(np.float16)
+    queries, ids = queries_for(corpus.astype(np.float32)), shuffled_ids(len(corpus))
+    vectors = Embeddings((corpus[:100], corpus[100:]), 100, "")
+    index = FlatIndex(vectors, IdIndex.build(ids, "test").rank_N, FaissProposer(vectors, 1))
+    expected = oracle(queries, corpus.astype(np.float32), ids, 12)
+    assert_same(index.search(queries, 12), expected)
 
 
 class Counting:

@@ -93,6 +93,15 @@ def test_extreme_logits_stay_finite(own: float, other: float) -> None:
     assert torch.isfinite(gradient(loss, logits)).all()
 
 
+def test_a_mask_hides_even_what_is_far_above_the_target() -> None:
+    logits = torch.tensor([[-1e4, 1e4, -1e4, 1e4]], requires_grad=True)
+    loss = info_nce(logits, torch.tensor([0]), torch.tensor([[False, False, True, False]]))
+    assert loss.item() == pytest.approx(math.log(2), abs=1e-3)
+    found = gradient(loss, logits)[0].tolist()
+    assert found == pytest.approx([-0.5, 0.0, 0.5, 0.0], abs=1e-3)
+    assert found[1] == found[3] == 0.0
+
+
 @pytest.mark.parametrize("negatives", [1, 7, 100])
 @pytest.mark.parametrize("level", [-20.0, 0.0, 3.5])
 def test_equal_logits_cost_the_logarithm_of_the_choices(negatives: int, level: float) -> None:
@@ -153,6 +162,12 @@ def test_a_missing_document_is_not_the_last_text_of_the_query_before() -> None:
 def test_first_copies_are_the_columns_whose_text_is_new(docs: list[int]) -> None:
     wanted = [doc not in docs[:at] for at, doc in enumerate(docs)]
     assert first_copies(torch.tensor(docs)).tolist() == wanted
+
+
+def test_first_copies_of_a_large_batch() -> None:
+    docs = torch.randint(0, 50, (20_000,), generator=torch.Generator().manual_seed(0))
+    _, places = np.unique(docs.numpy(), return_index=True)
+    assert torch.nonzero(first_copies(docs)).flatten().tolist() == sorted(places.tolist())
 
 
 class Lookup(nn.Module):

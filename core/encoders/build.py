@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..embeddings import Embeddings, StoreLayout, embed
+from ..embeddings import DEFAULT_LAYOUT, Embeddings, StoreLayout, embed
 from ..encoder import Encoder, Role
 from ..ids import I64
 from ..sbert import EncoderConfig, SentenceTransformerEncoder
@@ -47,7 +47,7 @@ def embed_table(
     cache: Path,
     max_tokens: int,
     rows: I64 | None = None,
-    layout: StoreLayout = StoreLayout(),
+    layout: StoreLayout = DEFAULT_LAYOUT,
 ) -> Embeddings:
     """Vectors of `rows` of a table (all by default): encoded by `embed`, or precomputed."""
     from .precomputed import PrecomputedEncoder
