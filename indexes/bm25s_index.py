@@ -102,9 +102,8 @@ class Bm25sIndex:
 
     def memory_bytes(self, batch: int, k: int) -> int:
         """Bound of one `search` beside the mapped index and the texts, in bytes."""
-        # the sums; rows, scores and order of up to N matching documents; the postings of one term
-        longest = int(np.diff(self._starts).max())
-        return 104 * len(self) + 32 * longest + 12 * batch * k
+        # the sums, and then rows, scores, ids' ranks and order of up to N matching documents
+        return 64 * len(self) + 12 * batch * k
 
     def _add_up(self, terms: dict[str, int], sums_N: npt.NDArray[np.float64]) -> None:
         # by term, not by number: the order of the corpus file must not decide how sums round

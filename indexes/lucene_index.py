@@ -122,7 +122,7 @@ class LuceneIndex:
         # its Java objects are gone when it returns, before the thread is detached
         query = self._query(java, text)
         width = min(k + _MARGIN, self._rows.size)
-        while query is not None and width:
+        while width:
             rows, scores = self._hits(query, width)
             ids, best = order_rows(rows[None, :], scores[None, :], self._rank_N, k)
             complete = rows.size < width or width == self._rows.size
@@ -134,8 +134,6 @@ class LuceneIndex:
     def _query(self, java: Any, text: str) -> Any:
         analyse = java.autoclass("io.anserini.analysis.AnalyzerUtils").analyze
         counts = count_terms(analyse(self._analyser, text).toArray())
-        if not counts:
-            return None
         weights = java.autoclass("java.util.HashMap")()
         as_float = java.autoclass("java.lang.Float")
         for term, count in counts.items():

@@ -96,7 +96,9 @@ def deep_search(
     size = block_CD.shape[0]
     if k <= max_k or size <= max_k:
         return search(queries_BD, block_CD, min(k, size))
-    borders = np.linspace(0, size, 2 * -(-k // max_k) + 1).astype(int)
+    number = min(2 * -(-k // max_k), size)
+    # plain integers: FAISS takes no NumPy ones
+    borders = [int(b) for b in np.linspace(0, size, number + 1)]
     parts = list(itertools.pairwise(borders))
     found = [search(queries_BD, block_CD[a:b], min(max_k, b - a)) for a, b in parts]
     while True:

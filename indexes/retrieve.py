@@ -109,7 +109,8 @@ def _key(inputs: SearchInputs, config: RetrieveConfig, sources: list[Source]) ->
         {
             "schema": SCHEMA,
             "sources": [
-                [source.key, s.label, min(s.quota or config.depth, config.depth), s.weight]
+                # a quota over the depth counts: the fusion chooses from more documents
+                [source.key, s.label, min(s.quota or config.depth, len(inputs.corpus)), s.weight]
                 for source, s in zip(sources, config.sources, strict=True)
             ],
             "fuse": None if alone else [config.fuse, config.rrf_k],
@@ -187,7 +188,9 @@ class _Search:
             ids, scores = _to_depth(lists[0].ids, lists[0].scores, self.config.depth)
             ranks = np.where(ids >= 0, np.arange(1, self.config.depth + 1), 0)
             return ids, scores, np.zeros(ids.shape, dtype=np.uint8), ranks.astype(np.int32)
-        fused = fuse(lists, self.config.fuse, self.config.rrf_k)
+        # a source alone keeps its order: fused scores could round two of them into a tie
+        how = self.config.fuse if len(lists) > 1 else "union"
+        fused = fuse(lists, how, self.config.rrf_k)
         return self._ordered(fused, self._similarity(fused, lists, start, stop), len(lists))
 
     def _similarity(self, fused: Fused, lists: list[Ranked], start: int, stop: int) -> F32:

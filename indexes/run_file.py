@@ -17,6 +17,7 @@ from ..core.ids import I64
 from ..core.tables import TextTable, check_rows
 
 _BATCH = 65_536
+_MAX_SCORE = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ def _score(text: str, where: str) -> float:
         score = float(text)
     except ValueError as error:
         raise PyriteError(f"{where}: score {text!r} is not a number") from error
-    if not np.isfinite(score):
+    # beyond float32 it would become infinite, and pass for padding
+    if not abs(score) <= _MAX_SCORE:
         raise PyriteError(f"{where}: score {text!r} is not finite; remove the line")
     return score

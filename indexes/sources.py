@@ -132,13 +132,15 @@ class LexicalSource:
 class RunSource:
     """A run file."""
 
-    def __init__(self, run: RunFile, rows: I64) -> None:
+    def __init__(self, run: RunFile, inputs: SearchInputs) -> None:
         self._run = run
-        self._rows = rows
+        self._rows = inputs.rows
+        # the tables say which rows the ids of the file are
+        self._key = digest_json([run.digest, inputs.corpus.digest, inputs.queries.digest])
 
     @property
     def key(self) -> str:
-        return self._run.digest
+        return self._key
 
     def search(self, start: int, stop: int, k: int) -> tuple[I64, F32]:
         return self._run.search(self._rows[start:stop], k)
@@ -158,9 +160,8 @@ def open_source(
     if config.kind == "dense":
         return _open_dense(config, inputs, k, cache, threads)
     if config.path is not None:
-        return RunSource(
-            read_run(Path(config.path), inputs.queries, inputs.corpus), inputs.rows
-        ), None
+        run = read_run(Path(config.path), inputs.queries, inputs.corpus)
+        return RunSource(run, inputs), None
     settings = config.lexical.model_copy(update={"backend": config.kind})
     index = open_lexical(settings, inputs.corpus, cache, threads)
     key = digest_json(

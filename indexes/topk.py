@@ -1,10 +1,15 @@
 """The total order of results, and scores that do not depend on how a search was cut up.
 
 Matrix products round differently by shape, so a search only proposes. The proposed documents are
-scored again here, one dot product at a time in float64, rounded once to float32.
+scored again here, and the scores are the correctly rounded ones.
 """
 
 from __future__ import annotations
+
+import itertools
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -12,7 +17,8 @@ from ..core.embeddings import Embeddings
 from ..core.encoder import F32
 from ..core.ids import I64
 
-RESCORE_BYTES = 64 << 20
+RESCORE_BYTES = 16 << 20  # small enough for the processor cache
+_THREADS = min(4, os.cpu_count() or 1)
 
 
 def order_rows(ids_BK: I64, scores_BK: F32, rank_N: I64, k: int) -> tuple[I64, F32]:
@@ -35,22 +41,42 @@ def order_rows(ids_BK: I64, scores_BK: F32, rank_N: I64, k: int) -> tuple[I64, F
 
 
 def exact_scores(queries_BD: F32, corpus: Embeddings, ids_BK: I64) -> F32:
-    """Inner products of each query with its documents, float32 [B, K]; -inf where the id is -1.
+    """Correctly rounded inner products, float32 [B, K]; -inf where the id is -1.
 
-    Products of two float32 are exact in float64 and are summed in one fixed order, so the result
-    is the same for every batch size and thread count.
+    A product of two float32 is exact in float64. The float64 sum is wrong by at most
+    `(D + 2) * 2^-53 * |q|_1 * |d|_max`; where that could change the float32 it rounds to, the
+    products are summed exactly. So a score is a property of the two vectors: no batch size, thread
+    count, library or processor changes it.
     """
     out = np.full(ids_BK.shape, -np.inf, dtype=np.float32)
-    per_score = queries_BD.shape[1] * 20
-    columns = max(1, min(ids_BK.shape[1], RESCORE_BYTES // per_score))
-    rows = max(1, RESCORE_BYTES // (per_score * columns))
-    for top in range(0, ids_BK.shape[0], rows):
-        queries = queries_BD[top : top + rows, None, :].astype(np.float64)
-        for left in range(0, ids_BK.shape[1], columns):
-            ids = ids_BK[top : top + rows, left : left + columns]
-            docs_BKD = corpus.take(np.maximum(ids, 0)).astype(np.float64)
-            docs_BKD *= queries
-            scores = docs_BKD.sum(axis=-1).astype(np.float32)
-            scores[ids < 0] = -np.inf
-            out[top : top + rows, left : left + columns] = scores
+    per_score = queries_BD.shape[1] * 16
+    columns = max(1, min(ids_BK.shape[1], RESCORE_BYTES // (per_score * _THREADS)))
+    rows = max(1, RESCORE_BYTES // (per_score * _THREADS * columns))
+
+    def score(corner: tuple[int, int]) -> None:
+        top, left = corner
+        ids = ids_BK[top : top + rows, left : left + columns]
+        scores = _rounded_products(queries_BD[top : top + rows], corpus.take(np.maximum(ids, 0)))
+        scores[ids < 0] = -np.inf
+        out[top : top + rows, left : left + columns] = scores
+
+    corners = itertools.product(range(0, ids_BK.shape[0], rows), range(0, ids_BK.shape[1], columns))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        # consumed, so that an error in a thread is raised here
+        list(pool.map(score, corners))
     return out
+
+
+def _rounded_products(queries_BD: F32, docs_BKD: F32) -> F32:
+    queries = queries_BD.astype(np.float64)
+    docs = docs_BKD.astype(np.float64)
+    sums = np.matmul(docs, queries[:, :, None])[:, :, 0]
+    flat = docs_BKD.reshape(docs_BKD.shape[0], -1)
+    largest = np.maximum(flat.max(axis=1, initial=0.0), -flat.min(axis=1, initial=0.0))
+    error = (docs.shape[2] + 2) * 2.0**-53 * np.abs(queries).sum(axis=1) * largest
+    low, high = sums - error[:, None], sums + error[:, None]
+    rounded = sums.astype(np.float32)
+    for row, column in np.argwhere(low.astype(np.float32) != high.astype(np.float32)):
+        rounded[row, column] = math.fsum(docs[row, column] * queries[row])
+    # one zero only: -0 and 0 are the same score
+    return rounded + np.float32(0.0)

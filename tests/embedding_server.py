@@ -56,7 +56,7 @@ def status(code: int, message: str = "", **headers: str) -> Behaviour:
 
 
 def slow(payload: dict[str, Any]) -> Reply:
-    time.sleep(0.6)
+    time.sleep(1.0)
     return good(payload)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from pyrite.core.digest import digest_texts
-from pyrite.core.embeddings import Embeddings
+from pyrite.core.embeddings import Embeddings, StoreLayout, StoreType
 from pyrite.core.encoder import F32
 from pyrite.core.encoders import precomputed
 from pyrite.core.encoders.common import bad_rows
@@ -23,6 +23,7 @@ from pyrite.core.store import write_part
 from pyrite.core.tables import TextTable, write_texts
 
 N = 25
+LAYOUT = StoreLayout(part_rows=4, shard_parts=2)
 IDS = [f"d{i:02d}" for i in range(N)]
 VECTORS = np.random.default_rng(0).standard_normal((N, 5)).astype(np.float32)
 UNIT = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
@@ -52,28 +53,32 @@ def lines(folder: Path, ids: Sequence[str], end: str = "\n") -> Path:
 
 
 def opened(path: Path, table: TextTable, cache: Path, **fields: Any) -> Embeddings:
-    settings: dict[str, Any] = {"ids": None, "normalize": False, "shard_rows": 8, **fields}
+    settings: dict[str, Any] = {"ids": None, "normalize": False, "layout": LAYOUT, **fields}
     return precomputed_embeddings(path, table, cache=cache, **settings)
 
 
 def rows_of(embeddings: Embeddings) -> npt.NDArray[np.float32]:
-    assert all(shard.dtype == np.float32 for shard in embeddings.shards)
-    return np.concatenate(embeddings.shards)
+    return np.concatenate([block for _, block in embeddings.blocks()])
 
 
 def written(cache: Path) -> list[str]:
     return sorted(p.name for p in cache.rglob("*.npy"))
 
 
-def test_a_file_that_fits_is_mapped_and_not_copied(tmp_path: Path, table: TextTable) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_file_that_fits_is_mapped_and_not_copied(
+    tmp_path: Path, table: TextTable, dtype: str
+) -> None:
     cache = tmp_path / "cache"
-    found = opened(saved(tmp_path), table, cache)
-    assert [len(s) for s in found.shards] == [8, 8, 8, 1]
-    np.testing.assert_array_equal(rows_of(found), VECTORS)
-    np.testing.assert_array_equal(found.take(SHUFFLED), VECTORS[SHUFFLED])
-    assert all(isinstance(shard, np.memmap) for shard in found.shards)
+    found = opened(saved(tmp_path, VECTORS.astype(dtype)), table, cache)
+    expected = VECTORS.astype(dtype).astype(np.float32)
+    np.testing.assert_array_equal(rows_of(found), expected)
+    np.testing.assert_array_equal(found.take(SHUFFLED), expected[SHUFFLED])
+    (shard,) = found.shards
+    assert isinstance(shard, np.memmap)
+    assert (shard.dtype, len(shard)) == (np.dtype(dtype), N)
     assert not found.shards[0].flags.writeable
-    assert found.dimension == 5
+    assert (found.dimension, len(found)) == (5, N)
     assert written(cache) == []
 
 
@@ -91,34 +96,39 @@ def test_the_values_are_read_once_for_each_content(
         opened(path, table, tmp_path / "cache")
 
 
+@pytest.mark.parametrize("stored", ["float32", "float16"])
 @pytest.mark.parametrize(
     ("array", "normalize", "expected"),
     [
         (VECTORS, True, UNIT),
-        (VECTORS.astype(np.float16), False, VECTORS.astype(np.float16).astype(np.float32)),
         (VECTORS.astype(np.float16), True, UNIT),
         (np.asfortranarray(VECTORS), False, VECTORS),
         (VECTORS.astype(">f4"), False, VECTORS),
     ],
-    ids=["unit", "float16", "float16-unit", "fortran", "big-endian"],
+    ids=["unit", "float16-unit", "fortran", "big-endian"],
 )
-def test_a_file_that_must_change_is_converted_by_shards(
+def test_a_file_that_must_change_is_copied_by_parts(
     tmp_path: Path,
     table: TextTable,
     array: npt.NDArray[Any],
     normalize: bool,
-    expected: npt.NDArray[np.float32],
+    expected: F32,
+    stored: StoreType,
 ) -> None:
     cache = tmp_path / "cache"
-    found = opened(saved(tmp_path, array), table, cache, normalize=normalize)
+    layout = StoreLayout(stored, part_rows=4, shard_parts=2)
+    found = opened(saved(tmp_path, array), table, cache, normalize=normalize, layout=layout)
     assert written(cache) == [f"emb-0000{i}.npy" for i in range(4)]
-    np.testing.assert_allclose(rows_of(found), expected, atol=2e-3 if array.itemsize == 2 else 1e-6)
-    assert all(shard.dtype.isnative and shard.flags.c_contiguous for shard in found.shards)
+    assert [len(s) for s in found.shards] == [8, 8, 8, 1]
+    exact = stored == "float32" and array.itemsize == 4
+    np.testing.assert_allclose(rows_of(found), expected, atol=1e-6 if exact else 2e-3)
+    assert all(s.dtype == stored and s.flags.c_contiguous for s in found.shards)
     manifest = json.loads(next(cache.rglob("manifest.json")).read_text(encoding="utf-8"))
-    assert (manifest["rows"], manifest["dimension"], manifest["mapped"]) == (N, 5, False)
+    assert (manifest["counts"], manifest["dimension"]) == ({"rows": N}, 5)
+    assert sorted(manifest["files"]) == written(cache)
 
 
-def test_memory_holds_one_shard(
+def test_memory_holds_one_part(
     tmp_path: Path, table: TextTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
@@ -129,8 +139,9 @@ def test_memory_holds_one_shard(
 
     monkeypatch.setattr(precomputed, "bad_rows", observed)
     opened(saved(tmp_path), table, tmp_path / "a")
+    assert seen == [4] * 6 + [1]
     opened(saved(tmp_path), table, tmp_path / "b", normalize=True)
-    assert seen == [8, 8, 8, 1] * 2
+    assert set(seen) == {4, 1}
 
 
 @pytest.mark.parametrize("kind", ["txt", "txt-no-end", "npy"])
@@ -185,6 +196,13 @@ def test_a_value_that_is_not_finite_names_its_row(
     broken[19, 2] = value
     text = failure(broken, table, tmp_path, normalize=normalize)
     assert f"{tmp_path / 'corpus.npy'}: row 19 has NaN or infinity" in text
+
+
+def test_a_value_over_the_stored_type_names_its_row(tmp_path: Path, table: TextTable) -> None:
+    large = np.asfortranarray(VECTORS)
+    large[17, 3] = 1e5
+    text = failure(large, table, tmp_path, layout=StoreLayout("float16", 4, 2))
+    assert "row 17 has NaN or infinity in float16" in text
 
 
 @pytest.mark.parametrize(
@@ -261,7 +279,8 @@ def test_an_interrupted_conversion_goes_on_where_it_stopped(
     done.clear()
     limit = N
     found = opened(path, table, cache, normalize=True)
-    assert done == ["emb-00002.npy", "emb-00003.npy"]
+    assert done == [f"part-{start:010d}.npy" for start in (8, 12, 16, 20, 24)]
+    assert not list(cache.rglob("part-*"))
     np.testing.assert_allclose(rows_of(found), UNIT, rtol=1e-6)
 
 
@@ -284,11 +303,12 @@ def test_the_key_is_the_content(tmp_path: Path, table: TextTable) -> None:
         first,
         opened(path, table, cache, normalize=True).key,
         opened(path, table, cache, rows=np.arange(3)).key,
+        opened(path, table, cache, normalize=True, layout=StoreLayout("float16", 4, 2)).key,
         opened(path, table, cache, ids=lines(tmp_path, IDS)).key,
         opened(path, other, cache).key,
         opened(saved(tmp_path, VECTORS + 1, "b.npy"), table, cache).key,
     }
-    assert len(keys) == 6
+    assert len(keys) == 7
 
 
 def config(tmp_path: Path, **section: Any) -> EncoderConfig:

@@ -68,6 +68,19 @@ def test_b_zero_ignores_the_length(tmp_path: Path) -> None:
     assert discounted[0, 0] > discounted[0, 1]
 
 
+def test_many_terms_are_added_up_without_rounding(tmp_path: Path) -> None:
+    generator = np.random.default_rng(4)
+    words = [f"w{i}" for i in range(60)]
+    texts = {f"d{i}": " ".join(generator.choice(words, 90)) for i in range(50)}
+    index = open_texts(tmp_path, texts)
+    alone = np.zeros((len(words), len(texts)), dtype=np.float32)
+    for word, ids, scores in zip(alone, *index.search(words, len(texts)), strict=True):
+        word[ids[ids >= 0]] = scores[ids >= 0]
+    ids, scores = index.search([" ".join(words)], len(texts))
+    exact = [np.float32(math.fsum(alone[:, row].tolist())) for row in ids[0]]
+    assert scores[0].tolist() == exact
+
+
 texts_of_words = st.lists(st.sampled_from(WORDS), max_size=6)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -76,6 +77,8 @@ def test_files_are_plain_mapped_arrays_and_json(tmp_path: Path, table: TextTable
     assert isinstance(index, Bm25sIndex)
     assert isinstance(index._scores, np.memmap)
     assert isinstance(index._rows, np.memmap)
+    words = {word for text in TEXTS.values() for word in text.split()}
+    assert set(json.loads((folder / "vocab.index.json").read_bytes())) == words
     manifest = Manifest.read(folder)
     assert manifest is not None
     assert manifest.data["rows"] == len(TEXTS)
@@ -179,17 +182,19 @@ def test_a_build_finished_meanwhile_by_another_process_is_kept(
 ) -> None:
     open_lexical(PLAIN, table, tmp_path / "other")
     theirs = tmp_path / "other" / "lexical" / keys(tmp_path / "other")[0]
+    target = tmp_path / "lexical" / theirs.name
+    inodes: list[int] = []
     build = Bm25sIndex.build
 
     def overtaken(folder: Path, *rest: Any) -> None:
         build(folder, *rest)
-        shutil.copytree(theirs, tmp_path / "lexical" / theirs.name)
+        shutil.copytree(theirs, target)
+        inodes.append(target.stat().st_ino)
 
     monkeypatch.setattr(Bm25sIndex, "build", staticmethod(overtaken))
     open_lexical(PLAIN, table, tmp_path)
     assert keys(tmp_path) == [theirs.name]
-    ours = tmp_path / "lexical" / theirs.name / MANIFEST
-    assert ours.read_bytes() == (theirs / MANIFEST).read_bytes()
+    assert target.stat().st_ino == inodes[0]
 
 
 # --- keys -----------------------------------------------------------------------------------
@@ -252,7 +257,7 @@ def test_memory_stays_below_the_bound(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     bound = index.memory_bytes(len(queries), 100)
-    assert bound / 3 < peak < bound
+    assert bound / 2 < peak < bound
 
 
 def test_scifact_quality(scifact: Path, tmp_path: Path) -> None:

@@ -53,5 +53,5 @@ def embed_table(
     from .precomputed import PrecomputedEncoder
 
     if isinstance(encoder, PrecomputedEncoder):
-        return encoder.embeddings(table, role, cache, rows)
+        return encoder.embeddings(table, role, cache, rows, layout)
     return embed(encoder, table, role, cache, max_tokens, rows, layout)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..encoder import F32
 from ..errors import MissingExtraError
@@ -32,7 +34,7 @@ def unit_rows(vectors: F32) -> F32:
     return np.asarray(vectors / np.maximum(norms, _SMALLEST_NORM), dtype=np.float32)
 
 
-def bad_rows(vectors: F32) -> I64:
+def bad_rows(vectors: npt.NDArray[np.floating[Any]]) -> I64:
     """Rows of [n, D] with NaN or infinity, ascending."""
     return np.flatnonzero(~np.isfinite(vectors).all(axis=1)).astype(np.int64)
 

@@ -12,16 +12,26 @@ import numpy as np
 import numpy.typing as npt
 
 from ..digest import digest_file, digest_json
-from ..embeddings import SHARD_ROWS, Embeddings
+from ..embeddings import DEFAULT_LAYOUT, Embeddings, StoreLayout
 from ..encoder import F32, Role
 from ..errors import PyriteError
 from ..ids import I64, IdIndex
 from ..progress import progress
-from ..store import Manifest, discard, part_done, read_array, write_part
+from ..store import (
+    Manifest,
+    discard,
+    join_arrays,
+    part_done,
+    read_array,
+    remove_parts,
+    write_part,
+)
 from ..tables import TextTable
 from .common import bad_rows, unit_rows
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from ..sbert import EncoderConfig
 
 SCHEMA = 1
@@ -35,15 +45,15 @@ def precomputed_embeddings(
     normalize: bool,
     cache: Path,
     rows: I64 | None = None,
-    shard_rows: int = SHARD_ROWS,
+    layout: StoreLayout = DEFAULT_LAYOUT,
 ) -> Embeddings:
     """Vectors of `rows` of a table (all by default) from an `.npy` [M, D] of float32 or float16.
 
     Row i of the file belongs to row i of the table, or to the i-th of `ids` (a `.txt` with one id
     a line, or an `.npy` of strings); a file with ids may have rows that the table does not ask
-    for. Shards are views of the mapped file where it can be used as it is: float32, C order, same
-    rows, `normalize` off. Otherwise they are converted into the cache, one shard in memory at a
-    time; a kill loses at most the shard in flight.
+    for. The file is mapped as it is where it can be: C order, the machine's byte order, same
+    rows, `normalize` off. Otherwise it is copied into the cache in the number type of `layout`,
+    one part in memory at a time; a kill loses at most the part in flight.
 
     Raises PyriteError for an unreadable file, another dtype or shape, a row count or an id that
     does not fit the table, NaN or infinity. The values are read once for each content of the
@@ -62,78 +72,101 @@ def precomputed_embeddings(
             "texts": table.digest,
             "rows": None if rows is None else rows.tolist(),
             "normalize": normalize,
-            "shard_rows": shard_rows,
+            "layout": [layout.dtype, layout.part_rows, layout.shard_parts],
         }
     )
     folder = cache / "embeddings" / key
-    direct = at is None and not normalize and _usable(source)
     wanted = np.arange(len(table)) if at is None else at
-    job = _Job(path, source, wanted, normalize, folder, shard_rows, direct)
+    job = _Job(path, source, wanted, normalize, folder, layout)
+    direct = at is None and not normalize and source.dtype.isnative and source.flags.c_contiguous
     manifest = Manifest.read(folder)
     if manifest is not None and not manifest.intact(folder):
         discard(folder)
         manifest = None
     if manifest is None:
-        job.run()
+        job.check() if direct else job.copy()
         Manifest.write(
             folder,
             schema=SCHEMA,
             kind="embeddings",
             encoder="precomputed",
             texts=table.digest,
-            rows=int(wanted.size),
+            counts={"rows": int(wanted.size)},
             dimension=int(source.shape[1]),
             mapped=direct,
         )
-    return Embeddings(job.shards(), shard_rows, key)
+        remove_parts(folder)
+    if direct:
+        return Embeddings((source,), max(len(source), 1), key)
+    return Embeddings(job.shards(), layout.part_rows * layout.shard_parts, key)
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """Rows `wanted` [n] of `source` [M, D], checked and, unless `direct`, written as shards."""
+    """Rows `wanted` [n] of `source` [M, D]: checked where they are, or copied to `folder`."""
 
     path: Path
     source: Array
     wanted: I64
     normalize: bool
     folder: Path
-    shard_rows: int
-    direct: bool
+    layout: StoreLayout
 
-    def run(self) -> None:
-        """Check every wanted row; write the shards that are not there yet."""
-        with progress(f"read {self.path.name}", total=self.wanted.size, unit="vectors") as bar:
+    def check(self) -> None:
+        """Read all of the source, part by part; raises PyriteError if a value is not finite."""
+        with self._progress() as bar:
             for start in self._starts():
-                part = self.wanted[start : start + self.shard_rows]
-                target = self._shard_path(start)
-                if self.direct or not part_done(target):
-                    vectors = self._block(start, part)
-                    if not self.direct:
-                        write_part(target, unit_rows(vectors) if self.normalize else vectors)
-                bar.update(part.size)
+                part = np.asarray(self.source[start : start + self.layout.part_rows])
+                self._check(part, self.wanted[start : start + len(part)])
+                bar.update(len(part))
 
-    def shards(self) -> tuple[npt.NDArray[np.float32], ...]:
-        """float32 [at most shard_rows, D] each: views of the file, or maps of the cache."""
-        if self.direct:
-            return tuple(self.source[s : s + self.shard_rows] for s in self._starts())
-        return tuple(read_array(self._shard_path(start)) for start in self._starts())
+    def copy(self) -> None:
+        """Write the parts that are not there yet, then the shards."""
+        with self._progress() as bar:
+            for start in self._starts():
+                rows = self.wanted[start : start + self.layout.part_rows]
+                if not part_done(self._part(start)):
+                    vectors = self.source[rows].astype(np.float32)
+                    self._check(vectors, rows)
+                    vectors = unit_rows(vectors) if self.normalize else vectors
+                    with np.errstate(over="ignore"):  # infinity is reported
+                        stored = vectors.astype(self.layout.dtype)
+                    self._check(stored, rows)
+                    write_part(self._part(start), stored)
+                bar.update(rows.size)
+        step = self._shard_rows()
+        for number, path in enumerate(self._shard_paths()):
+            inside = [self._part(s) for s in self._starts() if s // step == number]
+            shape = (min(step, self.wanted.size - number * step), self.source.shape[1])
+            join_arrays(inside, path, self.layout.dtype, shape)
 
-    def _block(self, start: int, part: I64) -> F32:
-        raw = self.source[start : start + part.size] if self.direct else self.source[part]
-        vectors = np.ascontiguousarray(raw, dtype=np.float32)
+    def shards(self) -> tuple[Array, ...]:
+        """The copied shards, mapped; [at most part_rows * shard_parts, D] each."""
+        return tuple(read_array(path) for path in self._shard_paths())
+
+    def _check(self, vectors: Array, rows: I64) -> None:
         bad = bad_rows(vectors)
         if bad.size:
             raise PyriteError(
-                f"{self.path}: row {int(part[bad[0]])} has NaN or infinity ({bad.size} of the"
-                f" {part.size} rows around it); every number must be finite, so compute it again"
+                f"{self.path}: row {int(rows[bad[0]])} has NaN or infinity in {vectors.dtype}"
+                f" ({bad.size} of the {rows.size} rows read with it); every number must be finite"
             )
-        return vectors
+
+    def _progress(self) -> tqdm[Any]:
+        return progress(f"read {self.path.name}", total=self.wanted.size, unit="vectors")
 
     def _starts(self) -> range:
-        return range(0, self.wanted.size, self.shard_rows)
+        return range(0, self.wanted.size, self.layout.part_rows)
 
-    def _shard_path(self, start: int) -> Path:
-        return self.folder / f"emb-{start // self.shard_rows:05d}.npy"
+    def _part(self, start: int) -> Path:
+        return self.folder / f"part-{start:010d}.npy"
+
+    def _shard_rows(self) -> int:
+        return self.layout.part_rows * self.layout.shard_parts
+
+    def _shard_paths(self) -> list[Path]:
+        count = -(-self.wanted.size // self._shard_rows())
+        return [self.folder / f"emb-{number:05d}.npy" for number in range(count)]
 
 
 def _open(path: Path) -> Array:
@@ -154,10 +187,6 @@ def _open(path: Path) -> Array:
     if array.ndim != 2 or not array.shape[1]:
         raise PyriteError(f"{path}: shape {array.shape}, expected [rows, D] with D of 1 or more")
     return array
-
-
-def _usable(source: Array) -> bool:
-    return source.dtype == np.float32 and source.dtype.isnative and source.flags.c_contiguous
 
 
 def _aligned(source: Array, path: Path, table: TextTable, ids: Path | None) -> I64 | None:
@@ -247,11 +276,16 @@ class PrecomputedEncoder:
         )
 
     def embeddings(
-        self, table: TextTable, role: Role, cache: Path, rows: I64 | None = None
+        self,
+        table: TextTable,
+        role: Role,
+        cache: Path,
+        rows: I64 | None = None,
+        layout: StoreLayout = DEFAULT_LAYOUT,
     ) -> Embeddings:
         """Vectors of `rows` of a table (all by default), by `precomputed_embeddings`."""
         return precomputed_embeddings(
-            self._files[role], table, self._ids[role], self._normalize, cache, rows
+            self._files[role], table, self._ids[role], self._normalize, cache, rows, layout
         )
 
     def lengths(self, texts: Sequence[str], role: Role) -> I64:
