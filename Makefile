@@ -53,6 +53,11 @@ typetree:
 typecheck: $(READY) typetree
 	$(BIN)/mypy .types/pyrite tests
 
+bench: $(READY)  ## side-by-side ratios against named peers, into benchmarks/results/
+	$(BIN)/python benchmarks/retrieval.py
+	@if [ -n "$(BEIR)" ]; then $(BIN)/python benchmarks/lexical.py --data $(BEIR); \
+	else echo "lexical benchmark skipped: BEIR=FOLDER names the data set"; fi
+
 check: lint test  ## everything that CI checks first
 
 clean:  ## remove the environment and caches, keep runs/

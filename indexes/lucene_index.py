@@ -256,7 +256,7 @@ def _start() -> Any:
     """
     if "jnius" not in sys.modules:
         home = _java_home()
-        options = ["-Xrs", "-Dslf4j.internal.verbosity=ERROR"]  # -Xrs: Ctrl-C stays Python's
+        options = ["-Xrs"]  # Ctrl-C stays Python's
         if (_java_version(home) or 0) >= 23:
             options.append("--sun-misc-unsafe-memory-access=allow")
         jnius_config = _import("jnius_config", "pyjnius")

@@ -2,7 +2,8 @@
 
 The scores of a tile are read once: groups of 64 whose maximum is not above a row's threshold are
 passed over, and what is above is set aside. The sets are merged only when the number of documents
-seen has doubled, so the cost beside the matrix product grows with log N and not with N.
+seen has doubled, so the cost beside the matrix product grows with log N and not with N. A tile
+with much above its thresholds is merged at once.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ..core.ids import I64
 from .proposers import UNIT_ROUNDOFF, float32_error
 
 _GROUP = 64
+_SPARSE = 16  # at most one entry in this many is set aside
 _TILE_QUERIES = 1024
 _TILE_DOCS = 8192
 _CUDA_TILE_DOCS = 262_144
@@ -57,15 +59,17 @@ class _Best:
         """Merge what was set aside, as one padded matrix."""
         if not self.waiting:
             return
-        rows = np.concatenate(self.rows)
-        order = np.argsort(rows, kind="stable")
-        rows = rows[order]
+        rows, values = np.concatenate(self.rows), np.concatenate(self.values)
+        order = np.lexsort((-values, rows))
         count = np.bincount(rows, minlength=self.scores.shape[0])
         at = np.arange(rows.size) - np.repeat(np.cumsum(count) - count, count)
-        scores = np.full((count.size, int(count.max())), -np.inf, dtype=np.float32)
+        # one row with many entries must not widen the matrix of all of them
+        columns = min(int(count.max()), self.scores.shape[1])
+        order, at = order[at < columns], at[at < columns]
+        scores = np.full((count.size, columns), -np.inf, dtype=np.float32)
         ids = np.full(scores.shape, -1, dtype=np.int64)
-        scores[rows, at] = np.concatenate(self.values)[order]
-        ids[rows, at] = np.concatenate(self.columns)[order]
+        scores[rows[order], at] = values[order]
+        ids[rows[order], at] = np.concatenate(self.columns)[order]
         self.rows, self.columns, self.values, self.waiting = [], [], [], 0
         self._keep(torch.from_numpy(scores), torch.from_numpy(ids))
 
@@ -117,8 +121,11 @@ class TorchProposer:
     def memory_bytes(self, batch: int, width: int) -> int:
         rows = min(batch, _TILE_QUERIES)
         columns = _TILE_DOCS if self._device.type == "cpu" else _CUDA_TILE_DOCS
-        tile = rows * min(columns, len(self._corpus)) * 5
-        return tile + 12 * width * (batch + 8 * rows) + 4 * rows * self._corpus.dimension
+        # beside the scores: copies of the groups above a threshold, and what is set aside
+        each = 16 if self._device.type == "cpu" else 5
+        tile = rows * min(columns, len(self._corpus)) * each
+        merging = 12 * width * (batch + 8 * rows) + 160 * width * rows
+        return tile + merging + 4 * rows * self._corpus.dimension
 
     def _on_cpu(self, queries_BD: torch.Tensor, width: int) -> _Best:
         best = self._empty(queries_BD.shape[0], width)
@@ -172,6 +179,10 @@ def _set_aside(best: _Best, scores_BC: torch.Tensor, first: int) -> None:
         rows, groups = np.nonzero(above)
         values = grouped[torch.from_numpy(rows), torch.from_numpy(groups)]
         hits = (values > thresholds[torch.from_numpy(rows), None]).numpy()
+        if np.count_nonzero(hits) * _SPARSE > scores_BC.numel():
+            # scores that rise along the corpus: what is set aside would outgrow the tile
+            best.merge_tile(scores_BC, first)
+            return
         at, column = np.nonzero(hits)
         columns = groups[at] * _GROUP + column
         best.add(rows[at], first + columns, values.numpy()[at, column])

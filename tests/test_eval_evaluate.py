@@ -117,6 +117,20 @@ def test_a_corpus_smaller_than_the_cutoff_is_ranked_to_its_end(
     assert "14 documents" in caplog.text
 
 
+def test_queries_that_a_run_leaves_out_count_as_zero(toy: Path, tmp_path: Path) -> None:
+    positives = positives_of(toy, "test")
+    path = tmp_path / "half.run"
+    answered = sorted(positives)[::2]
+    lines = [f"{q} Q0 {d} 1 {1 / n} x" for q in answered for n, d in enumerate(positives[q], 1)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    section = {"measures": list(MEASURES), "source": {"kind": "run", "path": str(path)}}
+    found = evaluate_encoder(settings(tmp_path, toy, eval=section), None)
+    assert found.query_ids == sorted(positives)
+    for name in MEASURES:
+        assert found.values[name].tolist() == [float(q in answered) for q in found.query_ids]
+        assert found.means()[name] == len(answered) / len(positives)
+
+
 def test_a_query_without_positives_is_not_in_the_denominator(
     tmp_path: Path, encoder: BagOfWords
 ) -> None:

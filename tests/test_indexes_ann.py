@@ -59,9 +59,7 @@ def no_build(*_: object) -> faiss.Index:
 
 @pytest.mark.parametrize("factory", FACTORIES)
 @pytest.mark.parametrize("k", [1, K, 300])
-def test_a_row_is_ordered_distinct_and_exactly_scored(
-    shared: Path, factory: str, k: int
-) -> None:
+def test_a_row_is_ordered_distinct_and_exactly_scored(shared: Path, factory: str, k: int) -> None:
     index = opened(shared, settings(factory))
     assert len(index) == N
     ids, scores = index.search(QUERIES, k)
@@ -233,7 +231,9 @@ def test_recall_is_the_share_of_the_true_top() -> None:
         found = np.stack([random.permutation(12)[:k] for _ in range(5)])
         true = np.stack([random.permutation(12)[:k] for _ in range(5)])
         found[random.random(found.shape) < 0.2] = -1
-        hits = [len(set(f[f >= 0].tolist()) & set(t.tolist())) for f, t in zip(found, true, strict=True)]
+        hits = [
+            len(set(f[f >= 0].tolist()) & set(t.tolist())) for f, t in zip(found, true, strict=True)
+        ]
         assert recall_at_k(found, true) == pytest.approx(sum(hits) / (5 * k))
     nothing = np.full((2, 3), -1)
     assert recall_at_k(nothing, np.arange(6).reshape(2, 3)) == 0

@@ -260,7 +260,7 @@ def test_a_damaged_index_is_built_again(lucene: None, tmp_path: Path) -> None:
 
 
 FIRST = """
-import os, sys
+import os, signal, sys, time
 before = dict(os.environ)
 from pathlib import Path
 from lexical_oracle import text_table
@@ -271,6 +271,11 @@ table = text_table(here, {"a": "aa", "b": "bb"})
 print(open_lexical(LexicalConfig(backend="lucene"), table, here).search(["bb"], 1)[0])
 assert dict(os.environ) == before
 assert not [name for name in sys.modules if name.startswith("pyserini")]
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(5)
+except KeyboardInterrupt:
+    print("interrupted")
 """
 SECOND = """
 import sys
@@ -300,7 +305,7 @@ def run_python(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_the_vm_is_quiet_and_leaves_the_environment(lucene: None, tmp_path: Path) -> None:
     ran = run_python(FIRST, tmp_path)
-    assert ran.stdout == "[[1]]\n"
+    assert ran.stdout == "[[1]]\ninterrupted\n"
     assert ran.stderr == ""
 
 

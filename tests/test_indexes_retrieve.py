@@ -324,7 +324,10 @@ def test_a_depth_over_the_corpus_is_an_error(tmp_path: Path, inputs: SearchInput
     ("sources", "says"),
     [
         ([{"kind": "dense"}, {"kind": "dense"}], "two sources are called 'dense'"),
-        ([{"kind": "dense", "name": "a"}, {"kind": "bm25s", "name": "a"}], "two sources are called"),
+        (
+            [{"kind": "dense", "name": "a"}, {"kind": "bm25s", "name": "a"}],
+            "two sources are called",
+        ),
         ([{"kind": "dense", "name": "bm25s"}, {"kind": "bm25s"}], "two sources are called 'bm25s'"),
         ([], "at least 1 item"),
         ([{"kind": "run"}], "a run needs a path"),
