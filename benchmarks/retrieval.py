@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from common import Reading, in_process, measured, publish, report, row, rounds
+from common import Reading, in_process, measured, publish, report, rounds, row
 
 DIMENSION, K, THREADS = 384, 100, 2
 SEARCH = ["ours", "faiss", "sgemm"]

@@ -143,24 +143,27 @@ def open_lexical(
 ) -> LexicalIndex:
     """Open the index of `table` below `cache/lexical/<key>`, building it if it is not intact.
 
-    The key covers the texts, the settings and the versions of what cuts texts into terms.
     `threads` (0: one for each core) is how many Lucene uses to build and to search; it changes no
     result. Raises PyriteError if the corpus has no term, MissingExtraError without the extra.
     """
     backend = _backend(config)
-    key = digest_json(
-        {
-            "schema": SCHEMA,
-            "corpus": table.digest,
-            "analysis": backend.identity(),
-            **config.model_dump(mode="json"),
-        }
-    )
-    folder = cache / "lexical" / key
+    folder = cache / "lexical" / lexical_key(config, table)
     workers = threads or os.cpu_count() or 1
     if not _complete(folder):
         _build(backend, folder, config, table, workers)
     return backend(folder, config, table, workers)
+
+
+def lexical_key(config: LexicalConfig, table: TextTable) -> str:
+    """Digest of the texts, the settings and the versions of what cuts texts into terms."""
+    return digest_json(
+        {
+            "schema": SCHEMA,
+            "corpus": table.digest,
+            "analysis": _backend(config).identity(),
+            **config.model_dump(mode="json"),
+        }
+    )
 
 
 def _backend(config: LexicalConfig) -> type[Bm25sIndex] | type[LuceneIndex]:

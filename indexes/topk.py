@@ -79,4 +79,4 @@ def _rounded_products(queries_BD: F32, docs_BKD: F32) -> F32:
     for row, column in np.argwhere(low.astype(np.float32) != high.astype(np.float32)):
         rounded[row, column] = math.fsum(docs[row, column] * queries[row])
     # one zero only: -0 and 0 are the same score
-    return rounded + np.float32(0.0)
+    return np.asarray(rounded + np.float32(0.0), dtype=np.float32)

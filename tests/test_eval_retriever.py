@@ -1,4 +1,4 @@
-"""`pyrite eval retriever=... data=... split=...`: measures of a retriever without a configuration."""
+"""`pyrite eval retriever=... data=... split=...`: a retriever without a configuration."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,15 @@ def test_a_row_is_ordered_distinct_and_exactly_scored(shared: Path, factory: str
     assert len(index) == N
     ids, scores = index.search(QUERIES, k)
     assert ids.shape == scores.shape == (20, k)
-    assert (ids.dtype, scores.dtype) == (np.int64, np.float32)
+    assert ids.dtype == np.int64
+    assert scores.dtype == np.float32
     for row, query in enumerate(QUERIES.astype(np.float64)):
         real = ids[row][ids[row] >= 0]
         assert (ids[row][: real.size] == real).all(), "padding stands at the end"
         assert np.isneginf(scores[row, real.size :]).all()
         assert np.unique(real).size == real.size > 0
-        wanted = (CORPUS[real].astype(np.float64) * query).sum(axis=1).astype(np.float32)
+        products = CORPUS[real].astype(np.float64) * query
+        wanted = np.array([math.fsum(terms) for terms in products], dtype=np.float32)
         assert scores[row, : real.size].tobytes() == wanted.tobytes()
         order = sorted(range(real.size), key=lambda at: (-wanted[at], RANK[real[at]]))
         assert order == list(range(real.size))
@@ -277,11 +280,13 @@ def test_training_rows_are_a_fixed_ascending_sample() -> None:
     rows = training_rows(100, 5100, 300)
     assert rows.size == 300
     assert (np.diff(rows) > 0).all()
-    assert rows.min() >= 100 and rows.max() < 5100
+    assert rows.min() >= 100
+    assert rows.max() < 5100
     np.testing.assert_array_equal(rows, training_rows(100, 5100, 300))
     assert set(rows.tolist()) < set(training_rows(100, 5100, 301).tolist())
     # no stretch of the corpus is left out or preferred
     counts = np.histogram(rows, bins=5, range=(100, 5100))[0]
-    assert counts.min() > 35 and counts.max() < 90
+    assert counts.min() > 35
+    assert counts.max() < 90
     assert training_rows(3, 8, 5).tolist() == [3, 4, 5, 6, 7]
     assert training_rows(3, 8, 99).tolist() == [3, 4, 5, 6, 7]

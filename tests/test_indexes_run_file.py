@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,12 +66,12 @@ LINES: list[Line] = [
 
 @pytest.mark.parametrize("write", [trec, parquet])
 def test_order_is_score_then_document_id_whatever_the_file_says(
-    tmp_path: Path, queries: TextTable, corpus: TextTable, write: object
+    tmp_path: Path, queries: TextTable, corpus: TextTable, write: Callable[..., Path]
 ) -> None:
     suffix = ".parquet" if write is parquet else ".trec"
     for seed in range(4):
         lines = random.Random(seed).sample(LINES, len(LINES))
-        path = (parquet if write is parquet else trec)(tmp_path / f"run{suffix}", lines)
+        path = write(tmp_path / f"run{suffix}", lines)
         run = read_run(path, queries, corpus)
         assert lists_of(run) == {
             "q1": [("d1", 7.25), ("a", 0.5), ("d10", 0.5), ("d9", 0.5)],
@@ -86,7 +86,8 @@ def test_order_is_score_then_document_id_whatever_the_file_says(
 def test_a_search_is_cut_and_padded(tmp_path: Path, queries: TextTable, corpus: TextTable) -> None:
     run = read_run(trec(tmp_path / "run.trec", LINES), queries, corpus)
     ids, scores = run.search(np.array([2, 1, 0]), 3)
-    assert (ids.dtype, scores.dtype) == (np.int64, np.float32)
+    assert ids.dtype == np.int64
+    assert scores.dtype == np.float32
     assert [[DOCS[d] for d in row if d >= 0] for row in ids] == [
         [],
         ["d1", "a", "d10"],

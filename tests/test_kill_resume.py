@@ -130,6 +130,10 @@ def test_a_real_mining_run_killed_while_it_encodes(tmp_path: Path) -> None:
     assert [name for name in found if found[name] != expected[name]] == []
 
 
+def _sealed(checkpoints: Path, _: str) -> bool:
+    return any(checkpoints.glob("*/manifest.json"))
+
+
 def test_a_real_training_run_killed_in_both_trainings(tmp_path: Path) -> None:
     config = write_setup(tmp_path, train={"steps": 30, "batch_size": 4, "save_every": 2})
     command: list[str | Path] = [SCRIPT, "train", config, "runs_dir=runs", "cache_dir=cache"]
@@ -138,7 +142,8 @@ def test_a_real_training_run_killed_in_both_trainings(tmp_path: Path) -> None:
     run = killed / "runs" / "toy"
     for system in ("in_batch", "mined"):
         model = run / "models" / system
-        killed_when(command, killed, lambda _, m=model: any(m.glob("checkpoints/*/manifest.json")))
+        checkpoints = model / "checkpoints"
+        killed_when(command, killed, functools.partial(_sealed, checkpoints))
         assert not (model / "manifest.json").exists(), "killed too late"
         assert not (run / "results.json").exists()
     log = finished(command, killed)
