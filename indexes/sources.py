@@ -164,9 +164,7 @@ def open_source(
         return RunSource(run, inputs), None
     settings = config.lexical.model_copy(update={"backend": config.kind})
     index = open_lexical(settings, inputs.corpus, cache, threads)
-    key = digest_json(
-        [inputs.corpus.digest, inputs.queries.digest, settings.model_dump(mode="json")]
-    )
+    key = digest_json([inputs.queries.digest, lexical_key(settings, inputs.corpus)])
     return LexicalSource(index, inputs, key), None
 
 

@@ -63,18 +63,7 @@ def precomputed_embeddings(
     at = _aligned(source, path, table, ids)
     if rows is not None:
         at = rows if at is None else at[rows]
-    key = digest_json(
-        {
-            "schema": SCHEMA,
-            "kind": "precomputed",
-            "file": digest_file(path),
-            "ids": None if ids is None else digest_file(ids),
-            "texts": table.digest,
-            "rows": None if rows is None else rows.tolist(),
-            "normalize": normalize,
-            "layout": [layout.dtype, layout.part_rows, layout.shard_parts],
-        }
-    )
+    key = _key(path, table, ids, normalize, rows, layout)
     folder = cache / "embeddings" / key
     wanted = np.arange(len(table)) if at is None else at
     job = _Job(path, source, wanted, normalize, folder, layout)
@@ -99,6 +88,28 @@ def precomputed_embeddings(
     if direct:
         return Embeddings((source,), max(len(source), 1), key)
     return Embeddings(job.shards(), layout.part_rows * layout.shard_parts, key)
+
+
+def _key(
+    path: Path,
+    table: TextTable,
+    ids: Path | None,
+    normalize: bool,
+    rows: I64 | None,
+    layout: StoreLayout,
+) -> str:
+    return digest_json(
+        {
+            "schema": SCHEMA,
+            "kind": "precomputed",
+            "file": digest_file(path),
+            "ids": None if ids is None else digest_file(ids),
+            "texts": table.digest,
+            "rows": None if rows is None else rows.tolist(),
+            "normalize": normalize,
+            "layout": [layout.dtype, layout.part_rows, layout.shard_parts],
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True)
