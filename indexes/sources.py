@@ -19,7 +19,7 @@ from ..core.run import Prepared
 from ..core.tables import TextTable
 from .config import IndexConfig
 from .dense import DenseIndex, open_dense, open_exact
-from .lexical import LexicalConfig, LexicalIndex, open_lexical
+from .lexical import LexicalConfig, LexicalIndex, lexical_key, open_lexical
 from .recall import Recall, measure_recall
 from .run_file import RunFile, read_run
 
