@@ -54,7 +54,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise PyriteError(f"{path}: no such configuration file") from error
     # ValueError: a date or a number that YAML's own reader cannot convert, or no UTF-8
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         detail = " ".join(str(error).split())
         raise PyriteError(f"{path}: not readable as YAML: {detail}") from error
     if data is None:
@@ -71,7 +71,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
         raise PyriteError(f"override {override!r}: expected the form section.key=value")
     try:
         value = yaml.safe_load(raw)
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise PyriteError(f"override {override!r}: the value is not valid YAML") from error
     for part in parts[:-1]:
         inner = data.setdefault(part, {})
@@ -87,7 +87,9 @@ def _sentence(kind: type[Section], error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"]) or "configuration"
     if first["type"] == "extra_forbidden":
         valid = _valid_keys(kind)
-        close = difflib.get_close_matches(key, valid, n=1, cutoff=0.4)
+        # a key in the wrong section is more likely than one that looks alike
+        moved = [v for v in valid if v.rpartition(".")[2] == key.rpartition(".")[2]]
+        close = moved or difflib.get_close_matches(key, valid, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}?" if close else f"valid keys: {', '.join(valid)}"
         return f"unknown key {key!r}; {hint}"
     message = first["msg"][0].lower() + first["msg"][1:]

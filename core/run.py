@@ -27,7 +27,7 @@ class RunConfig(Section):
     runs_dir: str = "runs"
     cache_dir: str = Field("runs/.cache", description="embeddings and candidates, shared by runs")
     seed: int = Field(0, ge=0, lt=2**63)
-    threads: int = Field(0, ge=0, description="CPU threads; 0: one for each core")
+    threads: int = Field(0, ge=0, le=4096, description="CPU threads; 0: one for each core")
     dataset: DatasetConfig = DatasetConfig()
     encoder: EncoderConfig = EncoderConfig()
 

@@ -121,6 +121,14 @@ def _check_device(name: str) -> None:
             f"encoder.device={name!r} is not a torch device; set encoder.device=cpu or cuda"
         ) from error
     if device.type != "cuda":
+        try:
+            torch.empty(0, device=device)
+        # torch asserts that a device type was built in
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise PyriteError(
+                f"encoder.device={name}: not usable here ({reason}); set encoder.device=cpu"
+            ) from error
         return
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if (device.index or 0) >= count:

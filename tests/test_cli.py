@@ -45,7 +45,7 @@ def test_help_lists_the_verbs(way: str) -> None:
     [
         ("mine", "Mine hard negatives for the training queries."),
         ("train", "Fine-tune with in-batch and with mined negatives"),
-        ("eval", "Evaluate the configured model on the held-out split."),
+        ("eval", "Evaluate a model or a retriever on the held-out split"),
     ],
 )
 def test_each_verb_has_help_that_shows_how_to_call_it(verb: str, promise: str) -> None:

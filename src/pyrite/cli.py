@@ -128,9 +128,7 @@ def train(config: _Config, overrides: _Overrides = None, as_json: _Json = False)
 
 @app.command(name="eval")
 def evaluate(
-    arguments: Annotated[
-        list[str] | None, typer.Argument(help=_EVAL_HELP, metavar="[CONFIG] [A.B=C]...")
-    ] = None,
+    arguments: Annotated[list[str], typer.Argument(help=_EVAL_HELP, metavar="CONFIG|A.B=C")],
     as_json: _Json = False,
 ) -> None:
     """Evaluate a model or a retriever on the held-out split; nothing is trained."""
@@ -138,7 +136,7 @@ def evaluate(
     from .eval.report import systems_table
     from .trainers.train import TrainConfig
 
-    given = [_SHORT.sub(lambda found: _SHORTCUTS[found[0]], a) for a in arguments or []]
+    given = [_SHORT.sub(lambda found: _SHORTCUTS[found[0]], a) for a in arguments]
     path = Path(given.pop(0)) if given and "=" not in given[0] else None
     loaded = load_config(TrainConfig, path, given)
     evaluation = run(loaded)
