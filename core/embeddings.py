@@ -47,12 +47,15 @@ StoreType = Literal["float32", "float16"]
 class Embeddings:
     """N vectors of D numbers in row order: shards of `shard_rows` rows, float32 or float16.
 
-    Shards are mapped; what `blocks` and `take` return is float32.
+    Shards are mapped; what `blocks` and `take` return is float32. `key` says what was asked for,
+    `content` covers the bytes that came of it: vectors copied from an earlier store were rounded in
+    other batches, so whatever is computed from vectors is keyed by their content.
     """
 
     shards: tuple[npt.NDArray[Any], ...]
     shard_rows: int
     key: str
+    content: str = ""
 
     @classmethod
     def from_array(cls, array_ND: F32, key: str = "") -> Embeddings:
@@ -69,6 +72,11 @@ class Embeddings:
     @property
     def dimension(self) -> int:
         return int(self.shards[0].shape[1])
+
+    @property
+    def identity(self) -> str:
+        """What anything computed from these vectors is keyed by."""
+        return self.content or self.key
 
     def blocks(self, rows: int = 65_536) -> Iterator[tuple[int, F32]]:
         """(first row, vectors) of at most `rows` rows each, in row order; no block spans shards."""
@@ -153,14 +161,16 @@ def embed(
             shard_rows=layout.part_rows * layout.shard_parts,
         )
         remove_parts(folder)
-    return _open(folder, chosen.size, layout)
+        manifest = Manifest.read(folder)
+    content = digest_json(manifest.data["files"]) if manifest is not None else ""
+    return _open(folder, chosen.size, layout, content)
 
 
-def _open(folder: Path, rows: int, layout: StoreLayout) -> Embeddings:
+def _open(folder: Path, rows: int, layout: StoreLayout, content: str) -> Embeddings:
     shard_rows = layout.part_rows * layout.shard_parts
     numbers = range(-(-rows // shard_rows))
     shards = tuple(read_array(_shard_path(folder, n)) for n in numbers)
-    return Embeddings(shards, shard_rows, folder.name)
+    return Embeddings(shards, shard_rows, folder.name, content)
 
 
 def _shard_path(folder: Path, number: int) -> Path:

@@ -134,6 +134,11 @@ def build(folder: Path, max_documents: int | None = None, root: Path | None = No
             " without source, so point dataset.path at a BEIR folder instead"
         )
     pairs = limit_by_file(pairs, max_documents)
+    if not pairs:
+        raise PyriteError(
+            f"dataset.max_documents={max_documents}: every library file holds more documents;"
+            " raise dataset.max_documents"
+        )
     digest = digest_texts(f"{p.doc_id}\0{p.query}\0{p.document}" for p in pairs)
     if done is not None and done.data.get("digest") == digest and done.intact(folder):
         return done

@@ -102,7 +102,7 @@ def _open_part(
     key = digest_json(
         {
             "schema": SCHEMA,
-            "corpus": corpus.key,
+            "corpus": corpus.identity,
             "rows": [first, stop],
             "factory": config.factory,
             "train_size": config.train_size,

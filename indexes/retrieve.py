@@ -115,7 +115,7 @@ def _key(inputs: SearchInputs, config: RetrieveConfig, sources: list[Source]) ->
             ],
             "fuse": None if alone else [config.fuse, config.rrf_k],
             "vectors": [
-                v.key if v else None for v in (inputs.query_vectors, inputs.corpus_vectors)
+                v.identity if v else None for v in (inputs.query_vectors, inputs.corpus_vectors)
             ],
             "rows": digest_array(inputs.rows),
             "rank": digest_array(inputs.corpus.ids.rank_N),

@@ -179,7 +179,7 @@ def _open_dense(
     # exact search gives the same bytes on every backend and device, so they are not in its key
     exact = config.index.exact
     settings = None if exact else config.index.model_dump(mode="json")
-    key = digest_json(["dense", corpus.key, vectors.key, settings])
+    key = digest_json(["dense", corpus.identity, vectors.identity, settings])
     recall = None
     if not exact:
         plain = IndexConfig(device=config.index.device)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,74 @@ def machine_cases() -> dict[str, Case]:
     }
 
 
+def encoder_cases() -> dict[str, Case]:
+    kind = "encoder.kind=precomputed"
+    keys = ("encoder.precomputed.corpus", "encoder.precomputed.queries")
+
+    def vectors(corpus: bytes, *says: str, queries: bytes | None = None) -> Case:
+        def spoil(folder: Path) -> None:
+            (folder / "corpus.npy").write_bytes(corpus)
+            (folder / "queries.npy").write_bytes(queries or array((20, 4)))
+
+        files = (f"{keys[0]}=TMP/corpus.npy", f"{keys[1]}=TMP/queries.npy")
+        return Case(("TMP/corpus.npy", *says), (kind, *files), spoil)
+
+    def function(path: str, *says: str) -> Case:
+        call = ("encoder.kind=callable", "encoder.callable.fingerprint=1")
+        return Case(says, (*call, f"encoder.callable.function={path}"))
+
+    return {
+        "no vectors named": Case(("encoder.precomputed.corpus", ".npy"), (kind,)),
+        "no vectors there": Case(
+            ("TMP/x.npy", "no such file"), (kind, f"{keys[0]}=TMP/x.npy", f"{keys[1]}=TMP/y.npy")
+        ),
+        "vectors unreadable": vectors(b"x", "not a readable .npy", "numpy.save"),
+        "vectors too few": vectors(array((39, 4)), "39 rows", "40 texts", "corpus_ids"),
+        "vectors not a matrix": vectors(array((40,)), "shape (40,)", "[rows, D]"),
+        "vectors of integers": vectors(array((40, 4), "int64"), "int64", "float32 or float16"),
+        "vectors not finite": vectors(array((40, 4), fill=np.nan), "row 0", "finite"),
+        "vectors of two models": vectors(
+            array((40, 4)), "TMP/queries.npy", "5 numbers", queries=array((20, 5))
+        ),
+        "no function named": Case(("encoder.callable.function",), ("encoder.kind=callable",)),
+        "no such module": function("nowhere_to_be:f", "nowhere_to_be", "PYTHONPATH"),
+        "no such function": function("math:nope", "math has no nope"),
+        "no server named": Case(("encoder.openai.base_url",), ("encoder.kind=openai",)),
+        "training what cannot be trained": Case(
+            ("encoder.kind=callable", "train"),
+            ("encoder.kind=callable", "encoder.callable.function=math:sqrt"),
+            verb="train",
+            broken="train takes no notice of encoder.kind",
+        ),
+    }
+
+
+def source_cases() -> dict[str, Case]:
+    def source(fields: str, *says: str, spoil: Callable[[Path], object] | None = None) -> Case:
+        return Case(says, (f"retrieve.sources=[{{{fields}}}]",), spoil)
+
+    run = "kind: run, path: TMP/x.run"
+    return {
+        "no sources": Case(("retrieve.sources=[]", "at least 1"), ("retrieve.sources=[]",)),
+        "unknown source": source("kind: nope", "retrieve.sources.0.kind='nope'", "'bm25s'"),
+        "unknown key of a source": source("kid: run", "unknown key 'retrieve.sources.0.kid'"),
+        "run without path": source("kind: run", "retrieve.sources.0", "needs a path"),
+        "no such run": source(run, "TMP/x.run", "no such run file"),
+        "run malformed": source(run, "TMP/x.run:1", "2 fields", "6", spoil=put("x.run", "a b\n")),
+        "unknown factory": source(
+            "index: {backend: faiss, factory: XYZ}", "index.factory='XYZ'", "IVF1024,Flat"
+        ),
+        "no such retriever": Case(("'nope'", "'bm25s'"), ("retriever=nope",), verb="eval"),
+    }
+
+
+def array(shape: tuple[int, ...], dtype: str = "float32", fill: float = 1) -> bytes:
+    """An `.npy` file."""
+    file = io.BytesIO()
+    np.save(file, np.full(shape, fill, dtype=dtype))
+    return file.getvalue()
+
+
 def dataset_cases() -> dict[str, Case]:
     data = "TMP/data"
     names = {"documents": "corpus", "queries": "queries"}
@@ -214,4 +285,10 @@ def text_faults(name: str) -> dict[str, tuple[str | bytes, *tuple[str, ...]]]:
     }
 
 
-CASES = {**config_cases(), **machine_cases(), **dataset_cases()}
+CASES = {
+    **config_cases(),
+    **machine_cases(),
+    **encoder_cases(),
+    **source_cases(),
+    **dataset_cases(),
+}
