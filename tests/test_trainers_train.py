@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ from pyrite.trainers.train import TrainConfig, Trained, train
 from pyrite.trainers.training_set import TrainingSet
 
 SYSTEMS = ["base", "in_batch", "mined"]
-MEASURES = ["ndcg@10", "recall@20"]
+# so deep that every change of a ranking shows in it
+MEASURES = ["ndcg@100", "recall@20"]
 PAIRS = [("in_batch", "base"), ("mined", "base"), ("mined", "in_batch")]
 
 
@@ -77,6 +79,7 @@ class Recorder:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.systems: list[str] = []
+        self.keys: list[str] = []
         self.rows: list[TrainingSet] = []
         self.columns: list[dict[str, list[Any]]] = []
         self.batches: list[list[list[list[int]]]] = []
@@ -92,6 +95,7 @@ class Recorder:
 
     def fit(self, model: Any, rows: TrainingSet, texts: Any, *rest: Any) -> float:
         self.systems.append(Path(rest[1]).name)
+        self.keys.append(rest[2])
         self.rows.append(rows)
         self.columns.append(texts.to_dict())
         self.batches.append([])
@@ -256,17 +260,75 @@ def test_a_second_run_trains_only_what_is_missing_or_changed(
     assert faster.results() != first.results()
 
 
+class StoppedError(Exception):
+    """Stands for a kill."""
+
+
+def training_key(config: TrainConfig) -> str:
+    """The key of the first training of a run, which is not carried out."""
+    keys: list[str] = []
+
+    def stop(*args: Any) -> float:
+        keys.append(args[5])
+        raise StoppedError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "fit", stop)
+        with pytest.raises(StoppedError):
+            train(config)
+    return keys[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 4}, {"sampler": {"n": 2}}, {"train": {"steps": 5}}, {"encoder": {"max_length": 16}}],
+    ids=str,
+)
+def test_whatever_shapes_a_training_is_in_its_key(
+    done: tuple[Trained, Recorder], home: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    assert training_key(settings(home, tmp_path, **change)) != done[1].keys[0]
+
+
+def test_the_key_of_a_training_follows_the_weights_and_no_name(
+    done: tuple[Trained, Recorder], home: Path, tmp_path: Path
+) -> None:
+    in_batch, mined = done[1].keys
+    assert in_batch != mined
+    copy = shutil.copytree(home / "tiny" / "model", tmp_path / "copy")
+    same = settings(home, tmp_path / "runs", name="x", encoder={"model": str(copy)})
+    assert training_key(same) == in_batch
+    other = tiny_model(tmp_path / "other", seed=1)
+    assert training_key(settings(home, tmp_path, encoder={"model": str(other)})) != in_batch
+
+
+def test_a_run_killed_while_its_results_were_written_has_no_manifest(
+    done: tuple[Trained, Recorder], home: Path, tmp_path: Path
+) -> None:
+    def stop(*args: object) -> None:
+        raise StoppedError
+
+    folder = Path(shutil.copytree(done[0].folder, tmp_path / "toy"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "write_json", stop)
+        with pytest.raises(StoppedError):
+            train(settings(home, tmp_path))
+    assert Manifest.read(folder) is None
+    train(settings(home, tmp_path))
+    assert bytes_of(folder).keys() == bytes_of(done[0].folder).keys()
+
+
 def test_a_failure_between_the_trainings_keeps_the_first(
     done: tuple[Trained, Recorder], home: Path, tmp_path: Path, recorder: Recorder
 ) -> None:
     def fail_on_mined(*args: Any) -> float:
         if "negative_1" in args[2].column_names:
-            raise KeyboardInterrupt
+            raise StoppedError
         return recorder.fit(*args)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "fit", fail_on_mined)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(StoppedError):
             train(settings(home, tmp_path))
     assert not (tmp_path / "toy" / "results.json").exists()
     assert recorder.systems == ["in_batch"]
