@@ -165,6 +165,9 @@ def test_ids_in_table_order_are_mapped_and_further_rows_are_left(
     more = np.concatenate([VECTORS[:1] * 9, VECTORS, VECTORS[:1] * 7])
     found = opened(saved(tmp_path, more), table, cache, ids=ids)
     np.testing.assert_array_equal(rows_of(found), VECTORS)
+    ids = lines(tmp_path, [*IDS, "at", "the end"])
+    found = opened(saved(tmp_path, np.concatenate([VECTORS, VECTORS[:2]])), table, cache, ids=ids)
+    np.testing.assert_array_equal(rows_of(found), VECTORS)
 
 
 @pytest.mark.parametrize("with_ids", [False, True])
