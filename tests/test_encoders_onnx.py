@@ -103,6 +103,7 @@ def test_float32_is_torch_on_a_real_model(minilm: SentenceTransformer, graphs: P
     assert np.abs(encoder.encode_queries(TEXTS) - found[: len(TEXTS)]).max() > 0.01
 
 
+@pytest.mark.slow
 def test_int8_is_close_and_finds_the_same_neighbours(
     minilm: SentenceTransformer, graphs: Path
 ) -> None:
@@ -121,6 +122,15 @@ def test_int8_is_close_and_finds_the_same_neighbours(
     assert np.mean([len(a & b) / 10 for a, b in pairs]) > 0.85
     saved = sorted((graphs / "onnx").glob("*/model.onnx.data"), key=lambda p: p.stat().st_size)
     assert saved[-1].stat().st_size > 3.5 * saved[0].stat().st_size
+
+
+def test_int8_is_close_on_a_small_model(folder: Path, tmp_path: Path) -> None:
+    config = settings("int8", model=str(folder))
+    encoder = OnnxEncoder(config, tmp_path)
+    found = encoder.encode_documents(TEXTS)
+    cosine = cosines(found, SentenceTransformerEncoder(config).encode_documents(TEXTS))
+    assert 0.98 < cosine.mean() < 0.999999, "int8 in truth, and close"
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
 
 
 def pipeline(folder: Path, *after: Any, pooling: Any = "mean") -> SentenceTransformer:
