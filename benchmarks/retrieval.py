@@ -4,7 +4,8 @@
 
 `ratio` is the peer's time over ours: above 1 we are faster. Memory is the growth of anonymous
 memory over what the process held with the vectors mapped (ours) or loaded (the peers need that).
-Every contestant runs in a process of its own, in turns, with the same number of threads.
+Every contestant runs in a process of its own, in turns, with the same number of threads; imports
+are not timed.
 """
 
 from __future__ import annotations
@@ -100,6 +101,9 @@ def search_sgemm(folder: Path) -> Reading:
 
 
 def mine_ours(folder: Path) -> Reading:
+    import pyrite.indexes.torch_tiles
+    import pyrite.miner.report  # noqa: F401
+    from matplotlib.backends import backend_agg  # noqa: F401
     from pyrite import MineConfig, mine
     from pyrite.core.config import parse_config
     from pyrite.core.run import build_encoder, prepare

@@ -1,4 +1,4 @@
-"""Exact inner-product search: a proposer finds, the fixed-order scores decide."""
+"""Exact inner-product search: a proposer finds, the correctly rounded scores decide."""
 
 from __future__ import annotations
 
@@ -24,9 +24,6 @@ class FlatIndex:
         self._corpus = corpus
         self._rank_N = rank_N
         self._proposer = proposer
-        self._max_norm = max(
-            float(np.linalg.norm(block, axis=1).max(initial=0.0)) for _, block in corpus.blocks()
-        )
 
     def __len__(self) -> int:
         return len(self._corpus)
@@ -34,16 +31,16 @@ class FlatIndex:
     def search(self, queries_BD: F32, k: int) -> tuple[I64, F32]:
         """The true top `k`: ids int64 [B, k] and scores float32 [B, k], in the total order.
 
-        The proposer offers k + 32; they are scored again in a fixed order. A query whose k-th
-        score is not above everything left out by more than the rounding bound is searched again,
-        wider, so ties at the border are settled by id and not by luck. Raises PyriteError if
-        k > N or the dimensions differ.
+        The proposer offers at least k + 32; they are scored again, correctly rounded. A query
+        whose k-th score is not above all that may have been left out is searched again, wider, so
+        ties at the border are settled by id and not by luck. Raises PyriteError if k > N or the
+        dimensions differ.
         """
         check_search(len(self), self._corpus.dimension, queries_BD, k)
         ids = np.empty((queries_BD.shape[0], k), dtype=np.int64)
         scores = np.empty((queries_BD.shape[0], k), dtype=np.float32)
         open_rows = np.arange(queries_BD.shape[0])
-        width = min(k + _MARGIN, len(self))
+        width = self._width(k)
         while open_rows.size:
             still_open = []
             step = max(1, _PROPOSALS // width)
@@ -57,12 +54,15 @@ class FlatIndex:
 
     def memory_bytes(self, batch: int, k: int) -> int:
         """Bound of one `search` beside the mapped corpus, in bytes."""
-        width = min(k + _MARGIN, len(self))
+        width = self._width(k)
         rows = max(1, min(batch, _PROPOSALS // width))
         queries = batch * (8 * self._corpus.dimension + 12 * k)
         # a tied border may widen one query to the whole corpus
         widest = 4 * 12 * max(rows * width, len(self))
         return queries + widest + self._proposer.memory_bytes(rows, width) + RESCORE_BYTES
+
+    def _width(self, k: int) -> int:
+        return min(k + max(_MARGIN, k // 4), len(self))
 
     def _settle(
         self, queries_BD: F32, k: int, width: int
@@ -73,12 +73,7 @@ class FlatIndex:
         ids, scores = order_rows(found, exact, self._rank_N, k)
         if width == len(self):
             return ids, scores, np.ones(len(ids), dtype=bool)
-        return ids, scores, scores[:, -1] > floor_B.astype(np.float64) + self._slack(queries_BD)
-
-    def _slack(self, queries_BD: F32) -> npt.NDArray[np.float64]:
-        norms = np.linalg.norm(queries_BD, axis=1).astype(np.float64)
-        error = self._proposer.relative_error(queries_BD.shape[1])
-        return np.asarray(error * norms * self._max_norm)
+        return ids, scores, scores[:, -1] > self._proposer.ceiling(queries_BD, floor_B)
 
 
 def check_search(size: int, dimension: int, queries_BD: F32, k: int) -> None:

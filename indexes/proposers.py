@@ -22,6 +22,7 @@ from ..core.ids import I64
 F64 = npt.NDArray[np.float64]
 UNIT_ROUNDOFF = 2.0**-24
 FAISS_GPU_MAX_K = 2048
+NORM_ROWS = 4096  # small enough for the processor cache
 _BLOCK_ROWS = 65_536
 
 BlockSearch = Callable[[F32, F32, int], tuple[F32, I64]]
@@ -36,16 +37,27 @@ class Proposer(Protocol):
         Every document left out has an approximate score of at most that floor.
         """
 
-    def relative_error(self, dimension: int) -> float:
-        """Bound on |approximate - true score| / (|query| |document|)."""
+    def ceiling(self, queries_BD: F32, floor_B: F32) -> F64:
+        """No document left out under `floor_B` has a true score above it, float64 [B]."""
 
     def memory_bytes(self, batch: int, width: int) -> int:
         """Bound of one call, beside the mapped corpus."""
 
 
 def float32_error(dimension: int) -> float:
-    """The bound for float32 sums of `dimension` products, in any order."""
+    """Bound on |computed - true| / (|query| |document|): float32 sums in any order."""
     return 1.01 * (dimension + 1) * UNIT_ROUNDOFF
+
+
+def norms(vectors_ND: F32) -> F64:
+    """Euclidean norms, float64 [N]."""
+    squares = np.einsum("nd,nd->n", vectors_ND, vectors_ND).astype(np.float64)
+    return np.asarray(np.sqrt(squares), dtype=np.float64)
+
+
+def largest_norm(corpus: Embeddings) -> float:
+    """The largest norm of a corpus, read once."""
+    return max(float(norms(block).max(initial=0.0)) for _, block in corpus.blocks(NORM_ROWS))
 
 
 def keep_best(ids_BW: I64, scores_BW: F32, width: int) -> tuple[I64, F32]:
@@ -123,6 +135,7 @@ class FaissProposer:
         if threads:
             faiss.omp_set_num_threads(threads)
         self._corpus = corpus
+        self._largest = largest_norm(corpus)
         self._search: BlockSearch = faiss_knn
         self._max_k = max(len(corpus), 1)
         if device != "cpu":
@@ -140,8 +153,9 @@ class FaissProposer:
             ids, scores = keep_best(ids, scores, width)
         return ids, scores.min(axis=1)
 
-    def relative_error(self, dimension: int) -> float:
-        return float32_error(dimension)
+    def ceiling(self, queries_BD: F32, floor_B: F32) -> F64:
+        error = float32_error(queries_BD.shape[1]) * self._largest
+        return np.asarray(floor_B + error * norms(queries_BD), dtype=np.float64)
 
     def memory_bytes(self, batch: int, width: int) -> int:
         block = min(_BLOCK_ROWS, len(self._corpus))

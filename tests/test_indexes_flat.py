@@ -13,7 +13,7 @@ from pyrite.core.embeddings import Embeddings
 from pyrite.core.encoder import F32
 from pyrite.core.errors import PyriteError
 from pyrite.core.ids import I64, IdIndex
-from pyrite.indexes import flat, torch_tiles
+from pyrite.indexes import flat
 from pyrite.indexes.flat import FlatIndex
 from pyrite.indexes.proposers import BlockSearch, FaissProposer, deep_search, faiss_knn
 
@@ -216,27 +216,6 @@ def test_errors_within_the_rounding_bound_cannot_lose_the_best(
     expected = oracle(query, corpus, ids, 1)
     assert order[expected[0][0, 0]] == 0
     assert_same(index_of(corpus, ids, shard_rows, propose=propose).search(query, 1), expected)
-
-
-SMALL_TILES = {"_TILE_DOCS": 16, "_GROUP": 4, "_TILE_QUERIES": 3}
-
-
-@pytest.mark.parametrize("tiles", [{}, SMALL_TILES], ids=["large tiles", "small tiles"])
-@pytest.mark.parametrize("name", CORPORA)
-def test_torch_tiles_give_the_same_bytes(
-    name: str, tiles: dict[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for constant, value in tiles.items():
-        monkeypatch.setattr(torch_tiles, constant, value)
-    corpus = CORPORA[name]
-    queries, ids = queries_for(corpus), shuffled_ids(len(corpus))
-    for k in sorted({1, min(10, len(corpus)), len(corpus)}):
-        expected = oracle(queries, corpus, ids, k)
-        for shard_rows in (7, 64, len(corpus)):
-            vectors = sharded(corpus, shard_rows)
-            proposer = torch_tiles.TorchProposer(vectors)
-            index = FlatIndex(vectors, IdIndex.build(ids, "test").rank_N, proposer)
-            assert_same(index.search(queries, k), expected)
 
 
 @given(

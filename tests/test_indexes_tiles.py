@@ -39,6 +39,14 @@ def vectors_of(corpus: npt.NDArray[Any], shard_rows: int) -> Embeddings:
     return Embeddings(tuple(corpus[i : i + shard_rows] for i in starts), shard_rows, "")
 
 
+@pytest.fixture(autouse=True, params=[False, True], ids=["float32", "bfloat16"])
+def products(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Every test holds for both number types, whatever this processor is good at."""
+    half = bool(request.param)
+    monkeypatch.setattr(torch_tiles, "fast_bfloat16", lambda: half)
+    return half
+
+
 def tiled(corpus: npt.NDArray[Any], ids: list[str], shard: int, threads: int = 1) -> FlatIndex:
     vectors = vectors_of(corpus, shard)
     return FlatIndex(vectors, IdIndex.build(ids, "test").rank_N, TorchProposer(vectors, threads))
@@ -117,15 +125,30 @@ def test_a_half_precision_store_is_searched_as_the_numbers_it_holds() -> None:
         assert_same(tiled(stored, ids, shard).search(queries, 12), expected)
 
 
-def test_what_is_left_out_is_not_above_the_floor() -> None:
+def test_nothing_left_out_is_above_the_ceiling(products: bool) -> None:
     corpus, queries = unit(300, 8, 1), unit(5, 8, 2)
-    ids, floor = TorchProposer(vectors_of(corpus, 90), 1).propose(queries, 40)
-    scores = queries @ corpus.T
+    proposer = TorchProposer(vectors_of(corpus, 90), 1)
+    ids, floor = proposer.propose(queries, 40)
+    ceiling = proposer.ceiling(queries, floor)
+    assert ((ceiling - floor) < (2e-2 if products else 2e-6)).all()
+    scores = queries.astype(np.float64) @ corpus.T.astype(np.float64)
     for row in range(5):
         assert len(set(ids[row].tolist())) == 40
-        left_out = np.delete(scores[row], ids[row])
-        assert left_out.max() <= floor[row] + 1e-6
-        assert scores[row, ids[row]].min() == pytest.approx(floor[row], abs=1e-6)
+        assert np.delete(scores[row], ids[row]).max() <= ceiling[row]
+
+
+@given(seed=st.integers(0, 50), scale=st.integers(-30, 30), dimension=st.sampled_from([1, 7, 700]))
+def test_the_ceiling_covers_the_rounding_of_any_pair(seed: int, scale: int, dimension: int) -> None:
+    """One document is left out; whatever it is, its true score is at most the ceiling."""
+    random = np.random.default_rng(seed)
+    corpus = random.standard_normal((40, dimension)).astype(np.float32) * np.float32(10.0**scale)
+    queries = random.standard_normal((6, dimension)).astype(np.float32)
+    proposer = TorchProposer(vectors_of(corpus, 40), 1)
+    ids, floor = proposer.propose(queries, 39)
+    scores = queries.astype(np.float64) @ corpus.T.astype(np.float64)
+    ceiling = proposer.ceiling(queries, floor)
+    for row in range(6):
+        assert np.delete(scores[row], ids[row]).max() <= ceiling[row]
 
 
 def test_no_queries_is_no_result() -> None:
@@ -253,7 +276,10 @@ def test_the_memory_bound_is_positive_and_grows_with_the_batch(
 
 
 def test_more_rounding_is_allowed_in_half_precision() -> None:
-    proposer = TorchProposer(vectors_of(unit(9, 4, 1), 9))
-    full = proposer.relative_error(64)
-    proposer._float16 = True
-    assert proposer.relative_error(64) > 3 * 2.0**-11 > full > 64 * 2.0**-24
+    vectors, queries, floor = vectors_of(unit(9, 64, 1), 9), unit(2, 64, 2), np.zeros(2, np.float32)
+    full = TorchProposer(vectors, bfloat16=False)
+    exact = full.ceiling(queries, floor)
+    full._dtype = torch.float16
+    assert (full.ceiling(queries, floor) > 3 * 2.0**-11).all()
+    assert (3 * 2.0**-11 > exact).all()
+    assert (exact > 64 * 2.0**-24).all()
