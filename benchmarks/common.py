@@ -30,35 +30,43 @@ class Reading:
     extra_bytes: int = 0
 
 
-def anonymous_bytes() -> int:
-    """Anonymous resident memory of this process; mapped files do not count."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def anonymous_bytes(process: int) -> int:
+    """Anonymous resident memory of a process; mapped files do not count."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     return 0
 
 
+def watch(process: int) -> None:
+    """Print the growth of a process's memory at its highest, once the standard input ends."""
+    base = peak = anonymous_bytes(process)
+    done = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).start()
+    print("watching", flush=True)
+    while not done.wait(0.005):
+        peak = max(peak, anonymous_bytes(process))
+    print(max(peak, anonymous_bytes(process)) - base)
+
+
 @contextmanager
 def measured() -> Iterator[Reading]:
-    """Time a block and sample its memory every 5 ms."""
+    """Time a block, while another process samples this one's memory every 5 ms.
+
+    A thread would take the interpreter from the block 200 times a second.
+    """
     reading = Reading()
-    base, done = anonymous_bytes(), threading.Event()
-    peak = [base]
-
-    def sample() -> None:
-        while not done.wait(0.005):
-            peak[0] = max(peak[0], anonymous_bytes())
-
-    watcher = threading.Thread(target=sample, daemon=True)
-    watcher.start()
-    start = time.perf_counter()
-    try:
-        yield reading
-    finally:
-        reading.seconds = time.perf_counter() - start
-        done.set()
-        watcher.join()
-        reading.extra_bytes = max(peak[0], anonymous_bytes()) - base
+    command = [sys.executable, __file__, str(os.getpid())]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as watcher:
+        assert watcher.stdout is not None
+        watcher.stdout.readline()
+        start = time.perf_counter()
+        try:
+            yield reading
+        finally:
+            reading.seconds = time.perf_counter() - start
+            reading.extra_bytes = int(watcher.communicate()[0])
 
 
 def in_process(script: Path, contestant: str, folder: Path, *extra: str) -> Reading:
@@ -127,3 +135,7 @@ def row(name: str, ours: Reading, peer: Reading) -> dict[str, Any]:
         "ours_extra_mib": round(ours.extra_bytes / 2**20, 1),
         "peer_extra_mib": round(peer.extra_bytes / 2**20, 1),
     }
+
+
+if __name__ == "__main__":
+    watch(int(sys.argv[1]))

@@ -69,7 +69,7 @@ class FlatIndex:
     ) -> tuple[I64, F32, npt.NDArray[np.bool_]]:
         """Top `k` among `width` proposals, and whether nothing left out could belong to it."""
         found, floor_B = self._proposer.propose(queries_BD, width)
-        exact = exact_scores(queries_BD, self._corpus, found)
+        exact = exact_scores(queries_BD, self._corpus, found, self._proposer.largest)
         ids, scores = order_rows(found, exact, self._rank_N, k)
         if width == len(self):
             return ids, scores, np.ones(len(ids), dtype=bool)

@@ -31,6 +31,9 @@ BlockSearch = Callable[[F32, F32, int], tuple[F32, I64]]
 class Proposer(Protocol):
     """Approximate top `width` of a whole corpus by inner product."""
 
+    largest: float
+    """A bound on the norms of the documents."""
+
     def propose(self, queries_BD: F32, width: int) -> tuple[I64, F32]:
         """Ids int64 [B, width] in any order, and the lowest score among them, float32 [B].
 
@@ -135,7 +138,7 @@ class FaissProposer:
         if threads:
             faiss.omp_set_num_threads(threads)
         self._corpus = corpus
-        self._largest = largest_norm(corpus)
+        self.largest = largest_norm(corpus)
         self._search: BlockSearch = faiss_knn
         self._max_k = max(len(corpus), 1)
         if device != "cpu":
@@ -154,7 +157,7 @@ class FaissProposer:
         return ids, scores.min(axis=1)
 
     def ceiling(self, queries_BD: F32, floor_B: F32) -> F64:
-        error = float32_error(queries_BD.shape[1]) * self._largest
+        error = float32_error(queries_BD.shape[1]) * self.largest
         return np.asarray(floor_B + error * norms(queries_BD), dtype=np.float64)
 
     def memory_bytes(self, batch: int, width: int) -> int:

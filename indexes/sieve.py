@@ -55,31 +55,29 @@ class Sieve:
         if bool(torch.isneginf(floor).any()):
             highest = self._raised(maxima)
             floor = highest.amin(dim=1)
-        hits = _where(maxima >= floor[:, None])
-        if hits.numel() * _DENSE > maxima.numel():
+        rows, groups = _places(maxima >= floor[:, None])
+        if rows.numel() * _DENSE > maxima.numel():
             self._add_top(scores_BC, first)
             return
         if highest is self._highest:
-            highest = self._raised(_rows_of(maxima, hits))
+            found = maxima[rows, groups]
+            highest = self._raised(_as_matrix(rows, found, maxima.shape[0]))
             floor = highest.amin(dim=1)
-            hits = hits[maxima.flatten()[hits] >= floor[hits // stride]]
+            still = found >= floor[rows]
+            rows, groups = rows[still], groups[still]
         self._highest = highest
-        rows, groups = hits // stride, hits % stride
-        members = torch.arange(group) * stride
         first_member = rows * scores_BC.shape[1] + groups
-        values = torch.take(scores_BC, first_member[:, None] + members)
-        kept = _where(values >= floor[rows, None])
-        at, member = kept // group, kept % group
-        columns = first + groups[at] + member * stride
-        self._keep(rows[at], columns, values.flatten()[kept])
+        values = torch.take(scores_BC, first_member[:, None] + torch.arange(group) * stride)
+        at, member = _places(values >= floor[rows, None])
+        self._keep(rows[at], first + groups[at] + member * stride, values[at, member])
 
     def _add_top(self, scores_BC: torch.Tensor, first: int) -> None:
         """The top of each row; for tiles with few columns or much above the floor."""
         take = min(self._width, scores_BC.shape[1])
         values, columns = torch.topk(scores_BC, take, dim=1, sorted=False)
         self._highest = self._raised(values)
-        kept = _where(values >= self._floor()[:, None])
-        self._keep(kept // take, first + columns.flatten()[kept], values.flatten()[kept])
+        rows, at = _places(values >= self._floor()[:, None])
+        self._keep(rows, first + columns[rows, at], values[rows, at])
 
     def _floor(self) -> torch.Tensor:
         return self._highest.amin(dim=1)
@@ -113,18 +111,20 @@ class Sieve:
         self._values, self._waiting = [values[order]], order.size
 
 
-def _where(mask: torch.Tensor) -> torch.Tensor:
-    """Flat places of what is true; NumPy's search of a flat array is much the fastest."""
-    return torch.from_numpy(np.flatnonzero(mask.numpy().ravel()))
+def _places(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows and columns of what is true, in row order."""
+    # NumPy searches flat arrays, and divides by one number, much faster than torch does
+    flat = np.flatnonzero(mask.numpy().ravel())
+    rows = flat // mask.shape[1]
+    return torch.from_numpy(rows), torch.from_numpy(flat - rows * mask.shape[1])
 
 
-def _rows_of(maxima_BJ: torch.Tensor, hits: torch.Tensor) -> torch.Tensor:
-    """The entries at the flat, sorted places `hits`, row by row, padded with -inf."""
-    rows = hits // maxima_BJ.shape[1]
-    count = torch.bincount(rows, minlength=maxima_BJ.shape[0])
-    place = torch.arange(rows.numel()) - torch.repeat_interleave(count.cumsum(0) - count, count)
-    out = maxima_BJ.new_full((maxima_BJ.shape[0], int(count.max())), -torch.inf)
-    out[rows, place] = maxima_BJ.flatten()[hits]
+def _as_matrix(rows: torch.Tensor, values: torch.Tensor, count: int) -> torch.Tensor:
+    """The values of each row, padded with -inf; `rows` are in order."""
+    each = torch.bincount(rows, minlength=count)
+    place = torch.arange(rows.numel()) - torch.repeat_interleave(each.cumsum(0) - each, each)
+    out = values.new_full((count, int(each.max())), -torch.inf)
+    out[rows, place] = values
     return out
 
 

@@ -12,12 +12,14 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import numpy.typing as npt
 
 from ..core.embeddings import Embeddings
 from ..core.encoder import F32
 from ..core.ids import I64
 
 RESCORE_BYTES = 16 << 20  # small enough for the processor cache
+_ROWS = 16
 _THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -40,40 +42,50 @@ def order_rows(ids_BK: I64, scores_BK: F32, rank_N: I64, k: int) -> tuple[I64, F
     return ids, scores
 
 
-def exact_scores(queries_BD: F32, corpus: Embeddings, ids_BK: I64) -> F32:
+def exact_scores(
+    queries_BD: F32, corpus: Embeddings, ids_BK: I64, largest: float | None = None
+) -> F32:
     """Correctly rounded inner products, float32 [B, K]; -inf where the id is -1.
 
     A product of two float32 is exact in float64. The float64 sum is wrong by at most
-    `(D + 2) * 2^-53 * |q|_1 * |d|_max`; where that could change the float32 it rounds to, the
-    products are summed exactly. So a score is a property of the two vectors: no batch size, thread
-    count, library or processor changes it.
+    `(D + 2) * 2^-53 * |q| * |d|`; where that could change the float32 it rounds to, the products
+    are summed exactly. So a score is a property of the two vectors: no batch size, thread count,
+    library or processor changes it. `largest` is a bound on all |d|, where it is known.
     """
     out = np.full(ids_BK.shape, -np.inf, dtype=np.float32)
     per_score = queries_BD.shape[1] * 16
     columns = max(1, min(ids_BK.shape[1], RESCORE_BYTES // (per_score * _THREADS)))
-    rows = max(1, RESCORE_BYTES // (per_score * _THREADS * columns))
+    rows = max(1, min(_ROWS, RESCORE_BYTES // (per_score * _THREADS * columns)))
 
-    def score(corner: tuple[int, int]) -> None:
-        top, left = corner
-        ids = ids_BK[top : top + rows, left : left + columns]
-        scores = _rounded_products(queries_BD[top : top + rows], corpus.take(np.maximum(ids, 0)))
-        scores[ids < 0] = -np.inf
-        out[top : top + rows, left : left + columns] = scores
+    def score(part: list[tuple[int, int]]) -> None:
+        # allocated once: fresh memory costs more than the arithmetic
+        scratch = np.empty(rows * columns * queries_BD.shape[1])
+        for top, left in part:
+            ids = ids_BK[top : top + rows, left : left + columns]
+            docs = corpus.take(np.maximum(ids, 0))
+            scores = _rounded_products(queries_BD[top : top + rows], docs, scratch, largest)
+            scores[ids < 0] = -np.inf
+            out[top : top + rows, left : left + columns] = scores
 
-    corners = itertools.product(range(0, ids_BK.shape[0], rows), range(0, ids_BK.shape[1], columns))
+    across = range(0, ids_BK.shape[1], columns)
+    corners = list(itertools.product(range(0, ids_BK.shape[0], rows), across))
     with ThreadPoolExecutor(_THREADS) as pool:
         # consumed, so that an error in a thread is raised here
-        list(pool.map(score, corners))
+        list(pool.map(score, [corners[first::_THREADS] for first in range(_THREADS)]))
     return out
 
 
-def _rounded_products(queries_BD: F32, docs_BKD: F32) -> F32:
+def _rounded_products(
+    queries_BD: F32, docs_BKD: F32, scratch: npt.NDArray[np.float64], largest: float | None
+) -> F32:
     queries = queries_BD.astype(np.float64)
-    docs = docs_BKD.astype(np.float64)
+    docs = scratch[: docs_BKD.size].reshape(docs_BKD.shape)
+    docs[:] = docs_BKD
     sums = np.matmul(docs, queries[:, :, None])[:, :, 0]
-    flat = docs_BKD.reshape(docs_BKD.shape[0], -1)
-    largest = np.maximum(flat.max(axis=1, initial=0.0), -flat.min(axis=1, initial=0.0))
-    error = (docs.shape[2] + 2) * 2.0**-53 * np.abs(queries).sum(axis=1) * largest
+    if largest is None:
+        largest = float(np.sqrt(np.einsum("bkd,bkd->bk", docs, docs).max(initial=0.0)))
+    # a little over the bound: the norms are rounded themselves
+    error = 1.01 * (queries.shape[1] + 2) * 2.0**-53 * np.linalg.norm(queries, axis=1) * largest
     low, high = sums - error[:, None], sums + error[:, None]
     rounded = sums.astype(np.float32)
     for row, column in np.argwhere(low.astype(np.float32) != high.astype(np.float32)):

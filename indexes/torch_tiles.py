@@ -9,6 +9,7 @@ results are the same bytes either way.
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from .proposers import F64, NORM_ROWS, float32_error, norms
 from .sieve import Sieve
 
 _TILE_QUERIES = 1024
+_WORKERS = 4
 _TILE_DOCS = 8192
 _CUDA_TILE_DOCS = 262_144
 _HALF_ROUNDOFF = 2.0**-11
@@ -57,14 +59,15 @@ class TorchProposer:
             )
         if float16 and device == "cpu":
             raise PyriteError("retrieve.index.float16=true needs a CUDA device; set it to false")
+        _tensor(corpus.shards[0][:1])
         self._corpus = corpus
         self._device = torch.device(device)
         self._dtype = torch.float16 if float16 else torch.float32
         if device == "cpu" and (fast_bfloat16() if bfloat16 is None else bfloat16):
             self._dtype = torch.bfloat16
-        self._largest, self._largest_error = 0.0, 0.0
+        self.largest, self._largest_error = 0.0, 0.0
         for _, block in corpus.blocks(NORM_ROWS):
-            self._largest = max(self._largest, norms(block).max(initial=0.0))
+            self.largest = max(self.largest, norms(block).max(initial=0.0))
             if self._dtype is torch.bfloat16:
                 error = norms(block - _rounded(block))
                 self._largest_error = max(self._largest_error, error.max(initial=0.0))
@@ -75,19 +78,31 @@ class TorchProposer:
         if width == len(self._corpus):
             ids[:], floor[:] = np.arange(width), -np.inf
             return ids, floor
-        for start in range(0, queries_BD.shape[0], _TILE_QUERIES):
-            part = slice(start, start + _TILE_QUERIES)
+        threads = torch.get_num_threads()
+        workers = min(_WORKERS, threads) if self._device.type == "cpu" else 1
+        step = min(_TILE_QUERIES, max(1, -(-queries_BD.shape[0] // workers)))
+
+        def search(start: int) -> None:
+            torch.set_num_threads(threads // workers)
+            part = slice(start, start + step)
             queries = torch.from_numpy(np.ascontiguousarray(queries_BD[part])).to(self._dtype)
-            search = self._on_cpu if self._device.type == "cpu" else self._on_cuda
-            ids[part], scores = search(queries, width)
+            find = self._on_cpu if self._device.type == "cpu" else self._on_cuda
+            ids[part], scores = find(queries, width)
             floor[part] = scores.min(axis=1)
+
+        try:
+            # beside the products, a search is work of single threads: several of them share it
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(search, range(0, queries_BD.shape[0], step)))
+        finally:
+            torch.set_num_threads(threads)
         return ids, floor
 
     def ceiling(self, queries_BD: F32, floor_B: F32) -> F64:
         sizes = norms(queries_BD)
-        sums = float32_error(queries_BD.shape[1]) * sizes * self._largest
+        sums = float32_error(queries_BD.shape[1]) * sizes * self.largest
         if self._dtype is torch.bfloat16:
-            largest = self._largest + self._largest_error
+            largest = self.largest + self._largest_error
             inputs = (
                 sizes * self._largest_error + norms(queries_BD - _rounded(queries_BD)) * largest
             )
@@ -95,11 +110,12 @@ class TorchProposer:
             return floor_B + 1.01 * (inputs + 2 * sums + _BFLOAT16_ROUNDOFF * np.abs(floor_B))
         if self._dtype is torch.float16:
             # both factors and the result are rounded to half precision, the sum is float32
-            return floor_B + sums + 1.01 * 3 * _HALF_ROUNDOFF * sizes * self._largest
+            return floor_B + sums + 1.01 * 3 * _HALF_ROUNDOFF * sizes * self.largest
         return np.asarray(floor_B + sums, dtype=np.float64)
 
     def memory_bytes(self, batch: int, width: int) -> int:
-        rows = min(batch, _TILE_QUERIES)
+        workers = _WORKERS if self._device.type == "cpu" else 1
+        rows = min(batch, workers * _TILE_QUERIES)
         columns = _TILE_DOCS if self._device.type == "cpu" else _CUDA_TILE_DOCS
         # beside the scores: the groups above the floor, or a copy for the top of the tile
         each = 24 if self._device.type == "cpu" else 5
@@ -114,7 +130,7 @@ class TorchProposer:
             scores = buffer
             if block.shape[0] < _TILE_DOCS:
                 scores = torch.empty((queries_BD.shape[0], block.shape[0]), dtype=self._dtype)
-            torch.matmul(queries_BD, _tensor(block).to(self._dtype).T, out=scores)
+            torch.matmul(queries_BD, torch.from_numpy(block).to(self._dtype).T, out=scores)
             sieve.add(scores, first)
         return sieve.best()
 
@@ -137,7 +153,10 @@ def _rounded(vectors_ND: F32) -> F32:
 
 
 def _tensor(block_CD: F32) -> torch.Tensor:
-    """A tensor over the same memory, which is only read."""
+    """A tensor over the same memory, which is only read.
+
+    The first call is not for a thread: torch warns once, and filters are not kept by thread.
+    """
     with warnings.catch_warnings():
         # torch has no read-only tensors and warns of maps that may not be written
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrite.core import store
+from pyrite.core import digest, store
 from pyrite.core.digest import digest_array, digest_bytes, digest_file, digest_json, digest_texts
 from pyrite.core.errors import PyriteError
 from pyrite.core.store import Manifest
@@ -302,3 +303,16 @@ def test_digests_tell_borders_types_and_shapes_apart(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(bytes(1 << 20) + b"x")
     (tmp_path / "b").write_bytes(bytes(1 << 20) + b"y")
     assert digest_file(tmp_path / "a") != digest_file(tmp_path / "b")
+
+
+@pytest.mark.parametrize("size", [0, 1, 40, 41, 80, 81, 1000])
+def test_a_large_file_is_digested_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(digest, "_PIECE", 40)
+    monkeypatch.setattr(digest, "_BLOCK", 16)
+    raw, path = np.random.default_rng(0).bytes(size), tmp_path / "a"
+    path.write_bytes(raw)
+    pieces = [raw[at : at + 40] for at in range(0, size, 40)] or [b""]
+    hashes = [hashlib.blake2b(piece, digest_size=16).hexdigest() for piece in pieces]
+    assert digest_file(path) == (hashes[0] if size <= 40 else digest_texts(hashes))
