@@ -22,19 +22,22 @@ from .tables import Qrels, TextTable, check_rows, write_texts
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 OnEmpty = Literal["error", "drop"]
 _HEADER = ["query-id", "corpus-id", "score"]
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """One BEIR folder: corpus, queries and the paths of its qrels."""
+    """One BEIR folder: corpus, queries and the paths of its qrels.
+
+    `dropped` are the ids of `documents` and `queries` that were left out for want of a text.
+    """
 
     folder: Path
     corpus: TextTable
     queries: TextTable
-    dropped: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def splits(self) -> list[str]:
         """Names of the qrels files."""
@@ -47,7 +50,7 @@ class Dataset:
             raise PyriteError(
                 f"{path}: no such split; the folder has {', '.join(self.splits()) or 'none'}"
             )
-        return read_qrels(path, self.queries, self.corpus, min_grade)
+        return read_qrels(path, self.queries, self.corpus, min_grade, self.dropped)
 
     def digest(self) -> str:
         """Digest of both text tables."""
@@ -66,7 +69,7 @@ def open_beir(folder: Path, cache: Path, on_empty: OnEmpty = "error") -> Dataset
     return Dataset(folder, corpus, queries, {"documents": no_text, "queries": no_query})
 
 
-def _open_texts(path: Path, cache: Path, on_empty: OnEmpty) -> tuple[TextTable, int]:
+def _open_texts(path: Path, cache: Path, on_empty: OnEmpty) -> tuple[TextTable, frozenset[str]]:
     if not path.is_file():
         raise PyriteError(
             f"{path}: no such file; a BEIR folder holds corpus.jsonl,"
@@ -78,22 +81,22 @@ def _open_texts(path: Path, cache: Path, on_empty: OnEmpty) -> tuple[TextTable, 
     target = cache / "texts" / digest
     manifest = Manifest.read(target)
     if manifest is None or not manifest.intact(target):
-        dropped = [0]
+        dropped: list[str] = []
         rows = write_texts(target / "texts.arrow", _text_rows(path, on_empty, dropped))
         if not rows:
             raise PyriteError(f"{path}: no texts; at least one line is needed")
         # a duplicate id must be found before the artefact exists
         TextTable.open(target / "texts.arrow", digest, str(path))
         manifest = Manifest.write(
-            target, schema=SCHEMA, kind="texts", rows=rows, dropped_empty=dropped[0]
+            target, schema=SCHEMA, kind="texts", rows=rows, dropped_empty=dropped
         )
-    count = int(manifest.data["dropped_empty"])
-    if count:
-        logger.warning("%s: %d empty texts dropped (dataset.on_empty=drop)", path, count)
-    return TextTable.open(target / "texts.arrow", digest, str(path)), count
+    found = frozenset(manifest.data["dropped_empty"])
+    if found:
+        logger.warning("%s: %d empty texts dropped (dataset.on_empty=drop)", path, len(found))
+    return TextTable.open(target / "texts.arrow", digest, str(path)), found
 
 
-def _text_rows(path: Path, on_empty: OnEmpty, dropped: list[int]) -> Iterator[tuple[str, str]]:
+def _text_rows(path: Path, on_empty: OnEmpty, dropped: list[str]) -> Iterator[tuple[str, str]]:
     for line_number, record in _records(path):
         where = f"{path}:{line_number}"
         row_id = _string(record, "_id", where)
@@ -107,7 +110,7 @@ def _text_rows(path: Path, on_empty: OnEmpty, dropped: list[int]) -> Iterator[tu
                     f"{where}: empty text for id {row_id!r}; remove the line or set"
                     " dataset.on_empty=drop"
                 )
-            dropped[0] += 1
+            dropped.append(row_id)
             continue
         yield row_id, text
 
@@ -147,17 +150,34 @@ def _string(record: dict[str, Any], key: str, where: str) -> str:
     return value
 
 
-def read_qrels(path: Path, queries: TextTable, corpus: TextTable, min_grade: int = 1) -> Qrels:
-    """Read a BEIR qrels file (tab-separated, with header) into row numbers."""
+def read_qrels(
+    path: Path,
+    queries: TextTable,
+    corpus: TextTable,
+    min_grade: int = 1,
+    dropped: dict[str, frozenset[str]] | None = None,
+) -> Qrels:
+    """Read a BEIR qrels file (tab-separated, with header) into row numbers.
+
+    Judgements of what was dropped for want of a text are passed over and counted.
+    """
+    no_query, no_text = ((dropped or {}).get(k, frozenset()) for k in ("queries", "documents"))
+    passed = 0
     query_ids: list[str] = []
     doc_ids: list[str] = []
     grades: list[int] = []
     lines: list[int] = []
     for line, row in _qrels_rows(path):
-        grades.append(_grade(row, f"{path}:{line}"))
+        grade = _grade(row, f"{path}:{line}")
+        if row[0] in no_query or row[1] in no_text:
+            passed += 1
+            continue
+        grades.append(grade)
         query_ids.append(row[0])
         doc_ids.append(row[1])
         lines.append(line)
+    if passed:
+        logger.warning("%s: %d judgements of dropped texts passed over", path, passed)
     query_rows, doc_rows = queries.ids.find(query_ids), corpus.ids.find(doc_ids)
     check_rows(query_rows, query_ids, lines, str(path), "queries")
     check_rows(doc_rows, doc_ids, lines, str(path), "corpus")

@@ -160,8 +160,8 @@ def embed(
             dimension=encoder.dimension,
             shard_rows=layout.part_rows * layout.shard_parts,
         )
-        remove_parts(folder)
         manifest = Manifest.read(folder)
+    remove_parts(folder)
     content = digest_json(manifest.data["files"]) if manifest is not None else ""
     return _open(folder, chosen.size, layout, content)
 

@@ -20,13 +20,14 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from .digest import digest_file
+from .digest import digest_bytes, digest_file
 from .errors import PyriteError
 
 MANIFEST = "manifest.json"
 _TMP = ".tmp"
 _SUM = ".sum"
 _PART = "part-"
+_HOST = digest_bytes(platform.node().encode())[:8]
 _VERSIONED = ("torch", "transformers", "sentence-transformers", "faiss-cpu", "numpy")
 
 
@@ -34,7 +35,9 @@ _VERSIONED = ("torch", "transformers", "sentence-transformers", "faiss-cpu", "nu
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path`; on success fsync it and rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}{_TMP}-{os.getpid()}")
+    if not path.name.startswith(_PART):
+        _sweep(path)
+    temporary = path.with_name(f"{path.name}{_TMP}-{_HOST}-{os.getpid()}")
     try:
         with temporary.open("wb") as handle:
             yield handle
@@ -44,6 +47,29 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _sweep(path: Path) -> None:
+    """Delete what killed processes of this machine left of earlier tries to write `path`."""
+    for entry in os.listdir(path.parent):
+        if entry.startswith(path.name) and _abandoned(entry):
+            (path.parent / entry).unlink(missing_ok=True)
+
+
+def _abandoned(name: str) -> bool:
+    """True for a temporary file of a process of this machine that is gone."""
+    _, _, process = name.partition(f"{_TMP}-{_HOST}-")
+    return process.isdigit() and not _runs(int(process))
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def publish(temporary: Path, path: Path) -> None:
@@ -126,9 +152,11 @@ def join_arrays(
 
 
 def remove_parts(folder: Path) -> None:
-    """Delete the parts of a finished stage."""
-    for part in folder.glob(f"{_PART}*"):
-        part.unlink()
+    """Delete the parts of a finished stage, and temporary files that a kill left beside them."""
+    for path in folder.glob("*"):
+        done = path.name.startswith(_PART) and _TMP not in path.name
+        if done or _abandoned(path.name):
+            path.unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str]:

@@ -99,7 +99,7 @@ def retrieve(inputs: SearchInputs, config: RetrieveConfig, cache: Path, threads:
             counts={"queries": int(inputs.rows.size), "depth": config.depth},
             recall=recall,
         )
-        remove_parts(folder)
+    remove_parts(folder)
     return Retrieved(_open(folder, manifest), key, manifest, reused)
 
 

@@ -171,7 +171,6 @@ def encoder_cases() -> dict[str, Case]:
             ("encoder.kind=callable", "train"),
             ("encoder.kind=callable", "encoder.callable.function=math:sqrt"),
             verb="train",
-            broken="train takes no notice of encoder.kind",
         ),
     }
 

@@ -187,9 +187,26 @@ def test_dropped_empty_texts_are_counted_also_from_the_cache(tmp_path: Path) -> 
     folder = folder_of(tmp_path / "data", corpus=corpus)
     for _ in range(2):
         dataset = open_beir(folder, tmp_path / "cache", "drop")
-        assert dataset.dropped == {"documents": 2, "queries": 0}
+        assert dataset.dropped == {"documents": {"a", "b"}, "queries": frozenset()}
         assert dataset.corpus.id_strings(slice(None)) == ["d1", "d2"]
     assert "empty text for id 'a'" in failure(lambda: open_beir(folder, tmp_path / "cache"))
+
+
+def test_judgements_of_dropped_texts_are_passed_over_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    corpus = GOOD + line(_id="a", text="")
+    queries = QUERIES + line(_id="q2", text=" ")
+    qrels = b"q1\ta\t1\nq1\td1\t1\nq2\td1\t1\n"
+    folder = folder_of(tmp_path / "data", corpus, queries, qrels)
+    for _ in range(2):
+        found = open_beir(folder, tmp_path / "cache", "drop").qrels("train")
+        assert found.docs.tolist() == [0]
+        assert "train.tsv: 2 judgements of dropped texts passed over" in caplog.text
+        caplog.clear()
+    (folder / "qrels" / "train.tsv").write_bytes(HEADER + qrels + b"q1\tnowhere\t1\n")
+    said = failure(lambda: open_beir(folder, tmp_path / "cache", "drop").qrels("train"))
+    assert "train.tsv:5: unknown corpus id 'nowhere'" in said
 
 
 def test_an_edited_file_gets_a_new_digest_and_is_read_again(tmp_path: Path) -> None:

@@ -316,3 +316,19 @@ def test_a_large_file_is_digested_piece_by_piece(
     pieces = [raw[at : at + 40] for at in range(0, size, 40)] or [b""]
     hashes = [hashlib.blake2b(piece, digest_size=16).hexdigest() for piece in pieces]
     assert digest_file(path) == (hashes[0] if size <= 40 else digest_texts(hashes))
+
+
+def test_what_a_dead_process_left_is_swept_up_and_a_living_one_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE, check=True
+    ).stdout.decode()
+    own = f"a.bin{store._TMP}-{store._HOST}"
+    kept = [f"{own}-{os.getppid()}", "a.bin.tmp-elsewhere-1", f"b.bin.tmp-{store._HOST}-{dead}"]
+    for name in (*kept, f"{own}-{dead}"):
+        (tmp_path / name.strip()).write_bytes(b"half")
+    store.write_bytes(tmp_path / "a.bin", b"whole")
+    assert names(tmp_path) == sorted(["a.bin", *(name.strip() for name in kept)])
+    store.remove_parts(tmp_path)
+    assert names(tmp_path) == sorted(["a.bin", *kept[:2]])

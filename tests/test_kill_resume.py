@@ -72,7 +72,6 @@ def test_a_kill_at_any_moment_is_made_good_by_the_next_run(
     assert report["runs_of_chain"] > len(published) // CHAIN_RENAMES
 
 
-@pytest.mark.xfail(reason="nothing sweeps up after a killed run", strict=True)
 @pytest.mark.parametrize("trace", ["part-", ".tmp-"])
 def test_the_next_run_sweeps_up(trace: str, experiment: Callable[[str], dict[str, Any]]) -> None:
     assert [name for name in experiment("mine")["left_over"] if trace in name] == []

@@ -17,6 +17,7 @@ from pydantic import model_validator
 
 from ..core.dataset import open_dataset, text_hashes
 from ..core.digest import digest_json
+from ..core.errors import PyriteError
 from ..core.sbert import SentenceTransformerEncoder, load_model, prompt_for
 from ..core.store import Manifest, atomic_write, discard, write_json
 from ..eval.evaluate import EvalConfig, Evaluation, evaluate_encoder
@@ -77,6 +78,11 @@ def train(config: TrainConfig) -> Trained:
     negatives differ. Writes `models/in_batch`, `models/mined` and `results.json` to the run's
     folder; each finished stage is kept when the run is repeated.
     """
+    if config.encoder.kind != "sentence-transformers":
+        raise PyriteError(
+            f"encoder.kind={config.encoder.kind} cannot be trained; set"
+            " encoder.kind=sentence-transformers, or use pyrite mine and pyrite eval with it"
+        )
     if config.threads:
         torch.set_num_threads(config.threads)
     encoder = SentenceTransformerEncoder(config.encoder)

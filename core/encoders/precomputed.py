@@ -84,7 +84,7 @@ def precomputed_embeddings(
             dimension=int(source.shape[1]),
             mapped=direct,
         )
-        remove_parts(folder)
+    remove_parts(folder)
     if direct:
         return Embeddings((source,), max(len(source), 1), key)
     return Embeddings(job.shards(), layout.part_rows * layout.shard_parts, key)
