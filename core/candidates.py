@@ -28,6 +28,8 @@ class Reason(IntFlag):
     MARGIN = 32
     PERCENT = 64
     MAX_SCORE = 128
+    CLUSTER = 256
+    NEAR_DUPLICATE = 512
 
 
 # what excludes a document whatever the scores say; rank windows count the others

@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..core.candidates import PAD_ID, Candidates, Negatives
+from ..core.candidates import PAD_ID, Candidates, Negatives, Reason
 from ..core.encoder import F32
+from ..core.errors import PyriteError
 from ..core.ids import I64
 from ..core.rng import U64
 from ..core.tables import Qrels
+from .calibrate import RAW, Calibration
+from .cluster_masks import cluster_cap_reasons
+from .clusters import Clusters
 from .draw import draw, first_draw_probability, noise_bits
 from .filters import U16, FilterConfig, score_reasons, structural_reasons
-from .samplers import SamplerConfig, Scored, log_weights
+from .samplers import SamplerPart, Scored, log_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +32,36 @@ class Context:
     query_ids_Q: U64
     doc_ids_N: U64
     rank_N: I64
+    calibration: Calibration = RAW
+    clusters: Clusters | None = None
 
 
 def reasons_of(
     candidates: Candidates, pos_scores_Q: F32, context: Context, filters: FilterConfig
 ) -> U16:
-    """All reason bits of a block, uint16 [Q, K]."""
+    """All reason bits of a block, uint16 [Q, K]; the score rules see calibrated scores.
+
+    The cap on clusters comes last: it counts the candidates that nothing else rejects.
+    """
+    calibration = context.calibration
+    if calibration.method != filters.calibrate:
+        raise ValueError(f"calibration {calibration.method} for filters of {filters.calibrate}")
     structural = structural_reasons(
         candidates,
         context.qrels,
         context.query_texts_Q[candidates.query_rows],
         context.doc_texts_N,
     )
-    return structural | score_reasons(candidates.scores, pos_scores_Q, filters)
+    scores, pos_scores = calibration.apply(candidates.scores), calibration.apply(pos_scores_Q)
+    reasons = structural | score_reasons(scores, pos_scores, filters)
+    if filters.max_per_cluster is not None:
+        if context.clusters is None:
+            raise ValueError("max_per_cluster without clusters")
+        capped = cluster_cap_reasons(
+            candidates.ids, context.clusters.assign, filters.max_per_cluster, reasons == 0
+        )
+        reasons[capped] |= np.uint16(Reason.CLUSTER)
+    return reasons
 
 
 def choose(
@@ -48,28 +69,40 @@ def choose(
     reasons: U16,
     pos_scores_Q: F32,
     context: Context,
-    config: SamplerConfig,
+    config: SamplerPart,
     seed: int,
+    part: int = 0,
 ) -> Negatives:
-    """Draw the negatives of a block.
+    """Draw the negatives of a block by one way of choosing; `part` is its number in a mix.
 
-    A query with fewer than n candidates left gets fewer: nothing is filled in silently.
+    A query with fewer than n candidates left gets fewer: nothing is filled in silently. Raises
+    PyriteError if `config.source` is not a source of the candidates.
     """
     weights = log_weights(Scored(candidates.scores, reasons, pos_scores_Q), config)
+    if config.source is not None:
+        weights = np.where(_from_source(candidates, config.source), weights, np.float32(-np.inf))
     ids = np.maximum(candidates.ids, 0)
     bits = noise_bits(
         seed,
         candidates.generation,
         context.query_ids_Q[candidates.query_rows],
         context.doc_ids_N[ids],
+        part,
     )
     columns = draw(weights, bits, context.rank_N[ids], config.n)
+    return picked(candidates, columns, first_draw_probability(weights), pos_scores_Q, tier=0)
+
+
+def picked(
+    candidates: Candidates, columns: I64, probabilities: F32, pos_scores_Q: F32, tier: int
+) -> Negatives:
+    """The candidates at `columns` int64 [Q, n] as negatives; -1 stays empty."""
     none = columns < 0
     at = np.maximum(columns, 0)
 
     def pick(values: npt.NDArray[Any], empty: float) -> npt.NDArray[Any]:
-        picked = np.take_along_axis(values, at, axis=1)
-        return np.where(none, values.dtype.type(empty), picked)
+        found = np.take_along_axis(values, at, axis=1)
+        return np.where(none, values.dtype.type(empty), found)
 
     return Negatives(
         query_rows=candidates.query_rows,
@@ -77,9 +110,18 @@ def choose(
         scores=pick(candidates.scores, -np.inf),
         ranks=pick(candidates.source_rank, 0),
         source=pick(candidates.source, 0),
-        probabilities=pick(first_draw_probability(weights), 0.0),
-        tiers=np.zeros(columns.shape, dtype=np.uint8),
+        probabilities=pick(probabilities, 0.0),
+        tiers=np.where(none, 0, tier).astype(np.uint8),
         pos_scores=pos_scores_Q,
         sources=candidates.sources,
         generation=candidates.generation,
     )
+
+
+def _from_source(candidates: Candidates, source: str) -> npt.NDArray[np.bool_]:
+    if source not in candidates.sources:
+        raise PyriteError(
+            f"sampler.source={source!r} is not among the retrieved sources"
+            f" ({', '.join(candidates.sources)}); name one of retrieve.sources"
+        )
+    return np.asarray(candidates.source == candidates.sources.index(source))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,14 @@ import pyarrow.parquet as pq
 
 from ..core.candidates import Candidates
 from ..core.encoder import F32
+from ..core.ids import I64
 from ..core.progress import progress
 from ..core.run import Prepared
 from ..core.store import atomic_write, join_arrays, part_done, seal_part, write_json, write_part
-from .choose import Context, choose, reasons_of
+from .calibrate import fit_calibration
+from .choose import Context, reasons_of
 from .filters import FilterConfig
+from .mix import Pool, choose_mix
 from .negatives_file import FILE, join_parts, to_table
 from .positives import Positives, score_positives
 from .random_source import random_candidates
@@ -36,6 +39,12 @@ class Choice:
     seed: int
     block_queries: int
 
+    @property
+    def only_random(self) -> bool:
+        """Whether what was retrieved plays no part."""
+        parts = self.sampler.parts
+        return all(p.name == "random" for p in parts) and "relax" not in self.sampler.on_short
+
 
 def choose_all(
     prepared: Prepared,
@@ -50,6 +59,8 @@ def choose_all(
     The bytes depend on the candidates and the choice alone, not on the block size.
     """
     positives = score_positives(prepared, choice.filters.positive_score)
+    calibration = fit_calibration(choice.filters.calibrate, positives.pairs, candidates.scores)
+    context = replace(context, calibration=calibration)
     edges = score_edges([positives.pairs, *(b.scores for _, b in _blocks(candidates, choice))])
     stems: list[Path] = []
     with progress("sample", total=candidates.query_rows.size, unit="queries") as bar:
@@ -69,11 +80,11 @@ def _join(
     for stem in stems:
         text = stem.with_suffix(".json").read_text(encoding="utf-8")
         tally.merge(Tally.from_json(json.loads(text)))
-    rows = join_parts([stem.with_suffix(".parquet") for stem in stems], folder / FILE)
-    random = choice.sampler.name == "random"
+    join_parts([stem.with_suffix(".parquet") for stem in stems], folder / FILE)
+    random = choice.only_random
     depth = _random_depth(prepared, choice) if random else candidates.ids.shape[1]
     arrays = (stem.with_suffix(".npy") for stem in stems)
-    join_arrays(arrays, folder / REASONS, np.uint16, (rows, depth))
+    join_arrays(arrays, folder / REASONS, np.uint16, (candidates.query_rows.size, depth))
     return tally
 
 
@@ -85,7 +96,22 @@ def _blocks(candidates: Candidates, choice: Choice) -> Iterator[tuple[int, Candi
 
 def _random_depth(prepared: Prepared, choice: Choice) -> int:
     most = int(np.diff(prepared.qrels.indptr).max(initial=0))
-    return min(len(prepared.corpus), choice.sampler.n + most + _RANDOM_SPARE)
+    return min(len(prepared.corpus), choice.sampler.total + most + _RANDOM_SPARE)
+
+
+def random_block(
+    prepared: Prepared, context: Context, choice: Choice, block: Candidates, places_Q: I64
+) -> Candidates:
+    """Random documents for the queries of a block, which stand at `places_Q` among the mined."""
+    return random_candidates(
+        block.query_rows,
+        context.query_ids_Q[block.query_rows],
+        prepared.queries.embeddings.take(places_Q),
+        prepared.corpus,
+        context.rank_N,
+        _random_depth(prepared, choice),
+        choice.seed,
+    )
 
 
 def _choose_block(
@@ -99,19 +125,18 @@ def _choose_block(
     edges: F32,
 ) -> None:
     stop = start + block.query_rows.size
-    if choice.sampler.name == "random":
-        block = random_candidates(
-            block.query_rows,
-            context.query_ids_Q[block.query_rows],
-            prepared.queries.embeddings.take(np.arange(start, stop)),
-            prepared.corpus,
-            context.rank_N,
-            _random_depth(prepared, choice),
-            choice.seed,
-        )
     pos_scores = positives.per_query[start:stop]
-    reasons = reasons_of(block, pos_scores, context, choice.filters)
-    negatives = choose(block, reasons, pos_scores, context, choice.sampler, choice.seed)
+
+    def pool(found: Candidates) -> Pool:
+        return Pool(found, reasons_of(found, pos_scores, context, choice.filters))
+
+    random = None
+    if choice.sampler.needs_random:
+        places = np.arange(start, stop)
+        random = pool(random_block(prepared, context, choice, block, places))
+    retrieved = random if random is not None and choice.only_random else pool(block)
+    negatives = choose_mix(retrieved, random, pos_scores, context, choice.sampler, choice.seed)
+    block, reasons = retrieved.candidates, retrieved.reasons
     dataset = prepared.dataset
     with atomic_write(stem.with_suffix(".parquet")) as handle:
         pq.write_table(to_table(negatives, dataset.queries, dataset.corpus), handle)

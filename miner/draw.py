@@ -12,10 +12,18 @@ from ..core.encoder import F32
 from ..core.ids import I64
 from ..core.rng import U64, combine, gumbel, stream
 
+_PARTS = 16  # purposes below are other draws
 
-def noise_bits(seed: int, generation: int, query_hashes_Q: U64, doc_hashes_QK: U64) -> U64:
-    """One hash for each (seed, generation, query id, document id), uint64 [Q, K]."""
-    root = combine(stream(seed, generation), query_hashes_Q)
+
+def noise_bits(
+    seed: int, generation: int, query_hashes_Q: U64, doc_hashes_QK: U64, part: int = 0
+) -> U64:
+    """One hash for each (seed, generation, query id, document id), uint64 [Q, K].
+
+    Each `part` of a mix has noise of its own: what one part passed over is no worse for the next.
+    """
+    purpose = _PARTS + part if part else 0
+    root = combine(stream(seed, generation, purpose), query_hashes_Q)
     return combine(root[:, None], doc_hashes_QK)
 
 

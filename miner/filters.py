@@ -18,6 +18,7 @@ from ..core.encoder import F32
 from ..core.ids import I64
 from ..core.rng import combine
 from ..core.tables import Qrels
+from .calibrate import Method
 
 U16 = npt.NDArray[np.uint16]
 U64 = npt.NDArray[np.uint64]
@@ -35,6 +36,15 @@ class FilterConfig(Section):
     positive_score: Literal["min", "mean", "max"] = Field(
         "min", description="which positive counts when a query has several"
     )
+    calibrate: Method = Field(
+        "none",
+        description="scale of s in the rules above; ecdf: share of positives at or below;"
+        " zscore: standard deviations of the candidates",
+    )
+    max_per_cluster: int | None = Field(
+        None, ge=1, description="keep the first of each cluster among those the other rules keep"
+    )
+    clusters: int = Field(128, ge=1, description="clusters of the corpus for max_per_cluster")
 
 
 def structural_reasons(
@@ -102,7 +112,10 @@ def percent_ceiling(pos_scores_Q: F32, percent: float) -> F32:
 
 
 def score_reasons(scores_QK: F32, pos_scores_Q: F32, config: FilterConfig) -> U16:
-    """Reasons from the positive-aware rules that `config` turns on, uint16 [Q, K]."""
+    """Reasons from the positive-aware rules that `config` turns on, uint16 [Q, K].
+
+    All scores are on the scale that `config.calibrate` names.
+    """
     reasons = np.zeros(scores_QK.shape, dtype=np.uint16)
     ceilings: list[tuple[Reason, F32]] = []
     if config.margin is not None:

@@ -20,6 +20,7 @@ from ..indexes.retrieve import RetrieveConfig, retrieve
 from ..indexes.sources import SearchInputs
 from .choose import Context
 from .choose_all import Choice, choose_all
+from .clusters import Clusters, open_clusters
 from .filters import FilterConfig
 from .report import write_histogram
 from .samplers import SamplerConfig
@@ -27,7 +28,7 @@ from .tally import Tally
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class MineConfig(RunConfig):
@@ -63,13 +64,14 @@ def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:
     key = _negatives_key(config, prepared, retrieved.key)
     manifest = Manifest.read(folder)
     if manifest is not None and manifest.data.get("key") == key and manifest.intact(folder):
+        remove_parts(folder)
         return Mined(folder, Tally.from_json(manifest.data["counts"]), manifest, reused=True)
     discard(folder)
     choice = Choice(config.filters, config.sampler, config.seed, config.block_queries)
     tally, edges = choose_all(
-        prepared, retrieved.candidates, _context(config, prepared), choice, folder, key
+        prepared, retrieved.candidates, context_of(config, prepared), choice, folder, key
     )
-    title = f"{config.name}: {config.sampler.name}, {config.sampler.n} per query"
+    title = f"{config.name}: {config.sampler.label} per query"
     write_histogram(folder / "scores.png", tally, edges, title)
     write_bytes(config.run_folder / "config.yaml", dump_config(config).encode())
     if config.retrieve.export:
@@ -94,6 +96,7 @@ def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:
 def _negatives_key(config: MineConfig, prepared: Prepared, candidates_key: str) -> str:
     qrels = prepared.qrels
     arrays = (qrels.indptr, qrels.docs, qrels.grades)
+    clusters = _clusters(config, prepared)
     return digest_json(
         {
             "schema": SCHEMA,
@@ -103,13 +106,15 @@ def _negatives_key(config: MineConfig, prepared: Prepared, candidates_key: str) 
             "min_grade": qrels.min_grade,
             "seed": config.seed,
             "filters": config.filters.model_dump(mode="json"),
+            "clusters": clusters.key if clusters else None,
             "sampler": config.sampler.model_dump(mode="json"),
             "export": config.retrieve.export,
         }
     )
 
 
-def _context(config: MineConfig, prepared: Prepared) -> Context:
+def context_of(config: MineConfig, prepared: Prepared) -> Context:
+    """What choosing needs to know of a prepared dataset."""
     dataset = prepared.dataset
     return Context(
         prepared.qrels,
@@ -118,4 +123,12 @@ def _context(config: MineConfig, prepared: Prepared) -> Context:
         dataset.queries.id_hashes(),
         dataset.corpus.id_hashes(),
         dataset.corpus.ids.rank_N,
+        clusters=_clusters(config, prepared),
     )
+
+
+def _clusters(config: MineConfig, prepared: Prepared) -> Clusters | None:
+    if config.filters.max_per_cluster is None:
+        return None
+    rank = prepared.dataset.corpus.ids.rank_N
+    return open_clusters(prepared.corpus, rank, config.filters.clusters, config.seed, config.cache)

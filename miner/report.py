@@ -11,7 +11,7 @@ from rich.table import Table
 from ..core.candidates import Reason
 from ..core.encoder import F32
 from ..core.store import write_bytes
-from .tally import GROUPS, Tally
+from .tally import GROUPS, TIERS, Tally
 
 _COLOURS = {"positives": "#1b7837", "kept negatives": "#2166ac", "rejected candidates": "#b2182b"}
 
@@ -31,6 +31,12 @@ def mining_table(tally: Tally, n: int) -> Table:
             table.add_row(f"  rejected: {name}", f"{count:,}", _share(count, tally.candidates))
     table.add_row("  kept", f"{tally.kept:,}", _share(tally.kept, tally.candidates))
     table.add_row("negatives drawn", f"{tally.drawn:,}", "")
+    filled = {tier: tally.tiers[tier] for tier in TIERS[1:]}
+    for name, count in sorted({**tally.sources, **filled}.items()):
+        if count and count < tally.drawn:
+            table.add_row(f"  {name}", f"{count:,}", _share(count, tally.drawn))
+    if tally.dropped:
+        table.add_row("queries dropped", f"{tally.dropped:,}", _share(tally.dropped, tally.queries))
     short = sum(queries for found, queries in tally.negatives.items() if int(found) < n)
     table.add_row(f"queries with fewer than {n}", f"{short:,}", _share(short, tally.queries))
     return table

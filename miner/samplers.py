@@ -16,11 +16,14 @@ from .filters import U16, allowed_rank
 # wider than the whole range of the draw's Gumbel noise, so the better rank always wins
 _RANK_STEP = 64.0
 
+Fallback = Literal["relax", "random_fill", "drop_query"]
 
-class SamplerConfig(Section):
-    """Which of the remaining candidates become negatives."""
 
-    name: Literal["topk", "random", "window", "simans"] = "simans"
+class SamplerPart(Section):
+    """One way to choose negatives out of the candidates that are left."""
+
+    name: Literal["topk", "random", "window", "simans", "softmax"] = "simans"
+    source: str | None = Field(None, description="only candidates that this source ranked best")
     n: int = Field(4, ge=1, le=1000, description="negatives per query")
     a: float = Field(0.5, ge=0, le=1e9, description="SimANS: sharpness on the logit scale s / tau")
     b: float = Field(0.0, description="SimANS: the peak lies b logits above the positive")
@@ -28,14 +31,53 @@ class SamplerConfig(Section):
     window_min: int = Field(10, ge=0, description="window: first rank, 0-based, included")
     window_max: int = Field(210, ge=1, description="window: last rank, excluded")
 
+    temperature: float = Field(0.05, gt=0, description="softmax: low is the top, high is uniform")
+    pool: int = Field(10, ge=1, description="softmax: of the best so many that the filters left")
+
     @model_validator(mode="after")
-    def _window(self) -> SamplerConfig:
+    def _window(self) -> SamplerPart:
         if self.window_min >= self.window_max:
             raise ValueError(
                 f"sampler.window_min={self.window_min} must be below"
                 f" sampler.window_max={self.window_max}"
             )
+        if self.name == "random" and self.source is not None:
+            raise ValueError(
+                f"sampler.source={self.source!r} with sampler.name=random: random documents come"
+                " from the whole corpus and have no source; remove sampler.source"
+            )
         return self
+
+
+class SamplerConfig(SamplerPart):
+    """Which of the remaining candidates become negatives: one way, or a mix of several."""
+
+    mix: list[SamplerPart] = Field(
+        [], description="several ways, each with its own n, in the order in which they choose"
+    )
+    on_short: list[Fallback] = Field(
+        [], description="tried in turn where a query has too few; empty: it gets fewer"
+    )
+
+    @property
+    def parts(self) -> list[SamplerPart]:
+        """The ways to choose, in order."""
+        return self.mix or [self]
+
+    @property
+    def total(self) -> int:
+        """Negatives per query in all."""
+        return sum(part.n for part in self.parts)
+
+    @property
+    def label(self) -> str:
+        """The names of the parts, for titles."""
+        return " + ".join(f"{part.n} {part.source or ''} {part.name}" for part in self.parts)
+
+    @property
+    def needs_random(self) -> bool:
+        """Whether documents are drawn from the whole corpus."""
+        return "random_fill" in self.on_short or any(p.name == "random" for p in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +89,18 @@ class Scored:
     pos_scores: F32
 
 
-def topk(view: Scored, config: SamplerConfig) -> F32:
+def topk(view: Scored, config: SamplerPart) -> F32:
     """The best first: weights so steep that noise cannot change the order."""
     ranks = np.arange(view.scores.shape[1], dtype=np.float32)
     return np.broadcast_to(-_RANK_STEP * ranks, view.scores.shape).astype(np.float32)
 
 
-def uniform(view: Scored, config: SamplerConfig) -> F32:
+def uniform(view: Scored, config: SamplerPart) -> F32:
     """Every candidate alike."""
     return np.zeros(view.scores.shape, dtype=np.float32)
 
 
-def window(view: Scored, config: SamplerConfig) -> F32:
+def window(view: Scored, config: SamplerPart) -> F32:
     """Uniform over the ranks `window_min` to `window_max` of the retrieved list.
 
     Ranks are 0-based and half-open, and count every document that is not a positive or a
@@ -69,7 +111,7 @@ def window(view: Scored, config: SamplerConfig) -> F32:
     return np.where(inside, 0.0, -np.inf).astype(np.float32)
 
 
-def simans(view: Scored, config: SamplerConfig) -> F32:
+def simans(view: Scored, config: SamplerPart) -> F32:
     """SimANS, arXiv 2210.11773: `-a * ((s - s_pos) / tau - b)^2`, on the logit scale.
 
     Computed as a logarithm, so nothing underflows when no candidate is near the positive.
@@ -81,15 +123,24 @@ def simans(view: Scored, config: SamplerConfig) -> F32:
     return np.where(finite, weights, -np.inf).astype(np.float32)
 
 
-SAMPLERS: dict[str, Callable[[Scored, SamplerConfig], F32]] = {
+def softmax(view: Scored, config: SamplerPart) -> F32:
+    """NV-Retriever's sampled variant: `s / temperature` among the best `pool` survivors."""
+    kept = view.reasons == 0
+    inside = kept & (np.cumsum(kept, axis=1) <= config.pool)
+    scores = np.where(inside, view.scores, 0.0).astype(np.float64)
+    return np.where(inside, scores / config.temperature, -np.inf).astype(np.float32)
+
+
+SAMPLERS: dict[str, Callable[[Scored, SamplerPart], F32]] = {
     "topk": topk,
     "random": uniform,
     "window": window,
     "simans": simans,
+    "softmax": softmax,
 }
 
 
-def log_weights(view: Scored, config: SamplerConfig) -> F32:
+def log_weights(view: Scored, config: SamplerPart) -> F32:
     """Log-weights of the configured sampler, float32 [Q, K]; -inf wherever a reason is set."""
     weights = SAMPLERS[config.name](view, config)
     return np.where(view.reasons == 0, weights, np.float32(-np.inf))

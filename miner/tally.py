@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..core.encoder import F32
 from .filters import U16
 
 BINS = 80
+TIERS = ("configured", "relaxed", "random_fill")
 GROUPS = ("positives", "kept negatives", "rejected candidates")
 
 
@@ -27,6 +28,9 @@ class Tally:
     kept: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     negatives: Counter[str] = field(default_factory=Counter)
+    tiers: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    dropped: int = 0
     histograms: dict[str, list[int]] = field(
         default_factory=lambda: {g: [0] * BINS for g in GROUPS}
     )
@@ -38,6 +42,9 @@ class Tally:
         self.kept += other.kept
         self.reasons.update(other.reasons)
         self.negatives.update(other.negatives)
+        self.tiers.update(other.tiers)
+        self.sources.update(other.sources)
+        self.dropped += other.dropped
         for group, counts in other.histograms.items():
             pairs = zip(self.histograms[group], counts, strict=True)
             self.histograms[group] = [a + b for a, b in pairs]
@@ -50,6 +57,9 @@ class Tally:
             "kept": self.kept,
             "reasons": dict(sorted(self.reasons.items())),
             "negatives_per_query": dict(sorted(self.negatives.items(), key=lambda i: int(i[0]))),
+            "negatives_per_tier": dict(sorted(self.tiers.items())),
+            "negatives_per_source": dict(sorted(self.sources.items())),
+            "dropped_queries": self.dropped,
             "histograms": self.histograms,
         }
 
@@ -62,6 +72,9 @@ class Tally:
             value["kept"],
             Counter(value["reasons"]),
             Counter(value["negatives_per_query"]),
+            Counter(value["negatives_per_tier"]),
+            Counter(value["negatives_per_source"]),
+            value["dropped_queries"],
             value["histograms"],
         )
 
@@ -86,8 +99,16 @@ def tally_block(
         kept=int(((reasons == 0) & real).sum()),
         reasons=Counter({str(r.name): int(((reasons & np.uint16(r)) != 0).sum()) for r in Reason}),
         negatives=Counter({str(n): int(c) for n, c in zip(*per_query, strict=True)}),
+        tiers=_counts(negatives.tiers[drawn], TIERS),
+        sources=_counts(negatives.source[drawn], negatives.sources),
+        dropped=reasons.shape[0] - negatives.query_rows.size,
         histograms={g: _histogram(s, edges) for g, s in zip(GROUPS, scores, strict=True)},
     )
+
+
+def _counts(numbers: npt.NDArray[np.uint8], names: Sequence[str]) -> Counter[str]:
+    counts = np.bincount(numbers, minlength=len(names))
+    return Counter({name: int(count) for name, count in zip(names, counts, strict=True)})
 
 
 def score_edges(score_blocks: Iterable[F32]) -> F32:

@@ -41,10 +41,10 @@ class TrainConfig(MineConfig, EvalConfig):
 
     @model_validator(mode="after")
     def _enough_are_mined(self) -> TrainConfig:
-        if (self.train.negatives or 0) > self.sampler.n:
+        if (self.train.negatives or 0) > self.sampler.total:
             raise ValueError(
-                f"train.negatives={self.train.negatives}, but only sampler.n={self.sampler.n} are"
-                " mined for each query; raise sampler.n or lower train.negatives"
+                f"train.negatives={self.train.negatives}, but only sampler.n={self.sampler.total}"
+                " are mined for each query; raise sampler.n or lower train.negatives"
             )
         return self
 
@@ -169,9 +169,9 @@ def _train_system(config: TrainConfig, system: str, mined: Mined, fingerprint: s
 def _training_data(config: TrainConfig, system: str, mined: Mined) -> Any:
     dataset = open_dataset(config.dataset, config.cache)
     qrels = dataset.qrels(config.dataset.train_split, config.dataset.min_grade)
-    n = 0 if system == IN_BATCH else (config.train.negatives or config.sampler.n)
+    n = 0 if system == IN_BATCH else (config.train.negatives or config.sampler.total)
     negatives: NegativeRows = read_negatives(
-        mined.folder / FILE, dataset.queries, dataset.corpus, config.sampler.n
+        mined.folder / FILE, dataset.queries, dataset.corpus, config.sampler.total
     )
     hashes = np.asarray(text_hashes(dataset.corpus, config.cache))
     rows = training_set(qrels, negatives, hashes, n)

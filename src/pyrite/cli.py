@@ -104,8 +104,32 @@ def mine(config: _Config, overrides: _Overrides = None, as_json: _Json = False) 
     if as_json:
         typer.echo(json.dumps(mined.tally.as_json()))
         return
-    Console().print(mining_table(mined.tally, loaded.sampler.n))
+    Console().print(mining_table(mined.tally, loaded.sampler.total))
     typer.echo(f"{'kept' if mined.reused else 'wrote'} {mined.folder}")
+
+
+@app.command()
+def suggest(
+    config: _Config,
+    overrides: _Overrides = None,
+    max_false_negatives: Annotated[
+        float, typer.Option(help="highest estimated share of false negatives to recommend")
+    ] = 0.25,
+    as_json: _Json = False,
+) -> None:
+    """Compare filter and sampler settings on the candidates of a run; recommend one."""
+    from .miner.suggest import suggest as run
+    from .miner.suggest_report import explanation, suggestion_table, write_plot
+    from .trainers.train import TrainConfig
+
+    suggestion = run(_load(TrainConfig, config, overrides), max_false_negatives)
+    plot = write_plot(suggestion)
+    if as_json:
+        typer.echo(json.dumps(suggestion.as_json()))
+        return
+    Console().print(suggestion_table(suggestion))
+    typer.echo(explanation(suggestion))
+    typer.echo(f"wrote {plot}")
 
 
 @app.command()
@@ -147,3 +171,36 @@ def evaluate(
     dense = loaded.eval.source.kind == "dense"
     name = loaded.encoder.model if dense else loaded.eval.source.label
     Console().print(systems_table({name: evaluation}, [], title))
+
+
+@app.command()
+def audit(
+    path: Annotated[Path, typer.Argument(help="training file or run folder", metavar="PATH")],
+    as_json: _Json = False,
+    fix: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="write a cleaned copy; never overwrites")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="BEIR_DIR", help="folder whose test queries must not be trained on"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="split of --against")] = "test",
+    max_words: Annotated[int, typer.Option(min=1, help="a text with more is long")] = 512,
+    max_warnings: Annotated[
+        int | None, typer.Option(min=0, help="exit with 1 above; default: no limit")
+    ] = None,
+) -> None:
+    """Audit a training file, ours or anybody's, for false negatives and leaked test queries."""
+    from .miner.audit import audit as run
+    from .miner.audit_report import audit_table, heading, removed_sentence
+
+    found = run(path, fix=fix, against=against, split=split, max_words=max_words)
+    if as_json:
+        typer.echo(json.dumps(found.as_json()))
+    else:
+        typer.echo(heading(found))
+        Console().print(audit_table(found))
+        if fix is not None and found.removed is not None:
+            typer.echo(removed_sentence(found.removed, fix))
+    if not found.passes(max_warnings):
+        raise typer.Exit(1)

@@ -1,0 +1,239 @@
+"""What can be wrong with a training row; every check looks at one row and at the known pairs.
+
+Texts are never kept, only 64-bit hashes, and equal hashes are taken for equal texts: an array with
+16 bytes for each (query text, positive) pair while the file is read, half of that afterwards, and
+a set with one hash for each row.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.digest import u64
+from ..core.rng import U64, combine
+from ..core.text import normalise
+from .contamination import HeldOutQueries
+from .near_text import near, words_of
+from .training_row import Doc, TrainingRow
+
+Severity = Literal["error", "warning"]
+
+
+class Check(StrEnum):
+    """Everything an audit looks for, errors first."""
+
+    OWN_POSITIVE = "own positive as negative"
+    SIBLING_POSITIVE = "sibling's positive as negative"
+    QUERY_AS_NEGATIVE = "query as negative"
+    EMPTY_TEXT = "empty text"
+    NONFINITE_SCORE = "non-finite score"
+    NO_NEGATIVES = "no negatives"
+    NO_POSITIVES = "no positives"
+    UNKNOWN_ID = "unknown id"
+    TEST_QUERY = "query of the test split"
+    DUPLICATE_NEGATIVE = "duplicate negative"
+    NEAR_POSITIVE = "negative nearly a positive"
+    LONG_TEXT = "long text"
+    INVERTED_SCORE = "negative scored above positive"
+    SHORT_ROW = "fewer negatives than usual"
+    DUPLICATE_ROW = "duplicate row"
+
+    @property
+    def severity(self) -> Severity:
+        """Errors teach a model something false; warnings may be meant."""
+        return "warning" if self in _WARNINGS else "error"
+
+
+_WARNINGS = frozenset(
+    {
+        Check.DUPLICATE_NEGATIVE,
+        Check.NEAR_POSITIVE,
+        Check.LONG_TEXT,
+        Check.INVERTED_SCORE,
+        Check.SHORT_ROW,
+        Check.DUPLICATE_ROW,
+    }
+)
+Part = Literal["row", "query", "positive", "negative"]
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One thing wrong: the check, the part of the row, and its position from 0."""
+
+    check: Check
+    part: Part
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Hashes that name a row's texts: for each document those of its id and of its text."""
+
+    query: int
+    positives: list[list[int]]
+    negatives: list[list[int]]
+
+    @classmethod
+    def of(cls, row: TrainingRow) -> Keys:
+        """Hash ids, and normalised texts that are not empty."""
+        groups = ([_doc_keys(doc) for doc in docs] for docs in (row.positives, row.negatives))
+        return cls(_text_key(row.query), *groups)
+
+    def row(self) -> int:
+        """The same for rows with the same texts, in whatever order their documents stand."""
+        groups = (sorted(keys[-1:] for keys in docs) for docs in (self.positives, self.negatives))
+        return u64(repr((self.query, *groups)))
+
+
+def _text_key(text: str) -> int:
+    return u64(normalise(text), salt="text")
+
+
+def _doc_keys(doc: Doc) -> list[int]:
+    keys = [] if doc.id is None else [u64(doc.id, salt="id")]
+    return [*keys, _text_key(doc.full)] if doc.full.strip() else keys
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What one reading of the file tells: `pairs_P` uint64 [P] hashes (query, positive), sorted."""
+
+    pairs_P: U64
+    usual_negatives: int
+    rows: int
+
+    @classmethod
+    def gather(cls, rows: Iterable[TrainingRow]) -> Known:
+        """Read every row once; `usual_negatives` is the commonest number, of equals the largest."""
+        queries, keys = array("Q"), array("Q")
+        counts: Counter[int] = Counter()
+        for row in rows:
+            counts[len(row.negatives)] += 1
+            query = _text_key(row.query)
+            for doc in row.positives:
+                found = _doc_keys(doc)
+                keys.extend(found)
+                queries.extend([query] * len(found))
+        pairs = combine(np.array(queries, dtype=np.uint64), np.array(keys, dtype=np.uint64))
+        usual = max(counts, key=lambda n: (counts[n], n), default=0)
+        return cls(np.unique(pairs), usual, counts.total())
+
+    def are_positives(self, query: int, docs: Sequence[Sequence[int]]) -> npt.NDArray[np.bool_]:
+        """Which documents are positives of this query text in some row: bool [len(docs)]."""
+        flat = np.array([key for keys in docs for key in keys], dtype=np.uint64)
+        owner = np.repeat(np.arange(len(docs)), [len(keys) for keys in docs])
+        asked = combine(np.array(query, dtype=np.uint64), flat)
+        at = np.searchsorted(self.pairs_P, asked)
+        inside = at < self.pairs_P.size
+        hit = np.zeros(len(docs), dtype=bool)
+        hit[owner[inside][self.pairs_P[at[inside]] == asked[inside]]] = True
+        return hit
+
+
+class Checker:
+    """Checks rows in file order; one checker for each reading, since it remembers rows."""
+
+    def __init__(self, known: Known, max_words: int, tests: HeldOutQueries | None) -> None:
+        """`max_words` is the length from which a text is long; `tests` may not be trained on."""
+        self._known = known
+        self._max_words = max_words
+        self._tests = tests
+        self._seen: set[int] = set()
+
+    def check(self, row: TrainingRow) -> list[Flag]:
+        """All that is wrong with the row; a row of an unknown query is checked no further."""
+        if not row.known:
+            return [Flag(Check.UNKNOWN_ID, "query")]
+        keys = Keys.of(row)
+        flags = [*self._row(row, keys), *self._texts(row), *_scores(row)]
+        return [*flags, *self._overlaps(row, keys), *_copies(keys), *_near_positives(row, keys)]
+
+    def _row(self, row: TrainingRow, keys: Keys) -> Iterator[Flag]:
+        found = len(row.negatives)
+        if not row.positives:
+            yield Flag(Check.NO_POSITIVES, "row")
+        if not found:
+            yield Flag(Check.NO_NEGATIVES, "row")
+        elif found < self._known.usual_negatives:
+            yield Flag(Check.SHORT_ROW, "row")
+        digest = keys.row()
+        if digest in self._seen:
+            yield Flag(Check.DUPLICATE_ROW, "row")
+        self._seen.add(digest)
+        if self._tests is not None and self._tests.holds(row.query):
+            yield Flag(Check.TEST_QUERY, "query")
+
+    def _texts(self, row: TrainingRow) -> Iterator[Flag]:
+        yield from self._text(row.query, "query", 0)
+        for part, at, doc in _docs(row):
+            if doc.known:
+                yield from self._text(doc.full, part, at)
+            else:
+                yield Flag(Check.UNKNOWN_ID, part, at)
+
+    def _text(self, text: str, part: Part, at: int) -> Iterator[Flag]:
+        words = len(text.split())
+        if not words:
+            yield Flag(Check.EMPTY_TEXT, part, at)
+        elif words > self._max_words:
+            yield Flag(Check.LONG_TEXT, part, at)
+
+    def _overlaps(self, row: TrainingRow, keys: Keys) -> Iterator[Flag]:
+        own = {key for found in keys.positives for key in found}
+        asks = bool(row.query.strip())
+        anywhere = self._known.are_positives(keys.query, keys.negatives)
+        for at, found in enumerate(keys.negatives):
+            if not own.isdisjoint(found):
+                yield Flag(Check.OWN_POSITIVE, "negative", at)
+            elif anywhere[at] and asks:
+                yield Flag(Check.SIBLING_POSITIVE, "negative", at)
+            if keys.query in found:
+                yield Flag(Check.QUERY_AS_NEGATIVE, "negative", at)
+
+
+def _docs(row: TrainingRow) -> Iterator[tuple[Part, int, Doc]]:
+    for at, doc in enumerate(row.positives):
+        yield "positive", at, doc
+    for at, doc in enumerate(row.negatives):
+        yield "negative", at, doc
+
+
+def _scores(row: TrainingRow) -> Iterator[Flag]:
+    finite = [d.score for d in row.positives if d.score is not None and math.isfinite(d.score)]
+    lowest = min(finite, default=math.inf)
+    for part, at, doc in _docs(row):
+        if doc.score is None:
+            continue
+        if not math.isfinite(doc.score):
+            yield Flag(Check.NONFINITE_SCORE, part, at)
+        elif part == "negative" and doc.score > lowest:
+            yield Flag(Check.INVERTED_SCORE, part, at)
+
+
+def _copies(keys: Keys) -> Iterator[Flag]:
+    seen: set[int] = set()
+    for at, found in enumerate(keys.negatives):
+        if not seen.isdisjoint(found):
+            yield Flag(Check.DUPLICATE_NEGATIVE, "negative", at)
+        seen.update(found)
+
+
+def _near_positives(row: TrainingRow, keys: Keys) -> Iterator[Flag]:
+    own = {key for found in keys.positives for key in found}
+    positives = [words_of(doc.full) for doc in row.positives]
+    for at, doc in enumerate(row.negatives):
+        # an exact copy is an own positive already
+        if positives and own.isdisjoint(keys.negatives[at]):
+            words = words_of(doc.full)
+            if any(near(words, other) for other in positives):
+                yield Flag(Check.NEAR_POSITIVE, "negative", at)

@@ -1,0 +1,140 @@
+"""A mix of samplers, and what happens where a query runs short.
+
+The parts choose in turn, each among what the parts before it left, by id and by text. Then the
+fall-backs are tried in their order: `relax` (tier 1) takes candidates that only a score rule
+rejected, the lowest first; `random_fill` (tier 2) random documents that pass every filter;
+`drop_query` leaves the query out. What is still missing stays missing, and is counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.candidates import PAD_ID, STRUCTURAL, Candidates, Negatives
+from ..core.encoder import F32
+from ..core.ids import I64
+from .choose import Context, choose, picked
+from .draw import draw, noise_bits
+from .filters import U16
+from .samplers import SamplerConfig
+
+RELAXED, FILLED = 1, 2
+# not structural: a rank window counts what an earlier part took
+_TAKEN = np.uint16(1 << 15)
+_FINAL = np.uint16(STRUCTURAL) | _TAKEN
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Candidates of a block and their reasons, uint16 [Q, K]."""
+
+    candidates: Candidates
+    reasons: U16
+
+
+def choose_mix(
+    retrieved: Pool,
+    random: Pool | None,
+    pos_scores_Q: F32,
+    context: Context,
+    config: SamplerConfig,
+    seed: int,
+) -> Negatives:
+    """Draw the negatives of a block by all parts and fall-backs of `config`.
+
+    `random` holds random documents of the same queries; it must be there if
+    `config.needs_random`. Queries dropped by `drop_query` are not in the result.
+    """
+    chosen: list[Negatives] = []
+    for number, part in enumerate(config.parts):
+        pool = _left(random if part.name == "random" else retrieved, chosen, context)
+        found = choose(pool.candidates, pool.reasons, pos_scores_Q, context, part, seed, number)
+        chosen.append(found)
+    steps = [step for step in config.on_short if step != "drop_query"]
+    for number, step in enumerate(steps, start=len(config.parts)):
+        missing = config.total - np.sum([c.counts() for c in chosen], axis=0)
+        if not (missing > 0).any():
+            break
+        pool = _left(retrieved if step == "relax" else random, chosen, context)
+        fill = _relaxed if step == "relax" else _filled
+        chosen.append(fill(pool, missing, pos_scores_Q, context, seed, number))
+    joined = _join(chosen, config.total)
+    if "drop_query" not in config.on_short:
+        return joined
+    return _rows(joined, joined.counts() == config.total)
+
+
+def _left(pool: Pool | None, chosen: list[Negatives], context: Context) -> Pool:
+    """The pool without what was chosen before, by text: a document equals its copies."""
+    if pool is None:
+        raise ValueError("this mix needs random candidates")
+    if not chosen:
+        return pool
+    reasons = pool.reasons.copy()
+    texts_QK = context.doc_texts_N[np.maximum(pool.candidates.ids, 0)]
+    for before in chosen:
+        for column in range(before.ids.shape[1]):
+            ids = before.ids[:, column]
+            text = context.doc_texts_N[np.maximum(ids, 0)]
+            reasons[(texts_QK == text[:, None]) & (ids != PAD_ID)[:, None]] |= _TAKEN
+    return Pool(pool.candidates, reasons)
+
+
+def _relaxed(
+    pool: Pool, missing_Q: I64, pos_scores_Q: F32, context: Context, seed: int, number: int
+) -> Negatives:
+    """Candidates with nothing but a score rule against them, the lowest score first."""
+    only_score = (pool.reasons != 0) & ((pool.reasons & _FINAL) == 0)
+    ties = context.rank_N[np.maximum(pool.candidates.ids, 0)]
+    keys = np.where(only_score, pool.candidates.scores, np.inf)
+    order = np.lexsort((ties, keys), axis=-1)[:, : int(missing_Q.max())]
+    columns = np.where(np.take_along_axis(only_score, order, axis=1), order, -1)
+    return _picked(pool, columns, missing_Q, pos_scores_Q, RELAXED)
+
+
+def _filled(
+    pool: Pool, missing_Q: I64, pos_scores_Q: F32, context: Context, seed: int, number: int
+) -> Negatives:
+    """Random documents that pass every filter."""
+    ids = np.maximum(pool.candidates.ids, 0)
+    query_ids = context.query_ids_Q[pool.candidates.query_rows]
+    bits = noise_bits(seed, pool.candidates.generation, query_ids, context.doc_ids_N[ids], number)
+    weights = np.where(pool.reasons == 0, 0.0, -np.inf).astype(np.float32)
+    columns = draw(weights, bits, context.rank_N[ids], int(missing_Q.max()))
+    return _picked(pool, columns, missing_Q, pos_scores_Q, FILLED)
+
+
+def _picked(pool: Pool, columns: I64, missing_Q: I64, pos_scores_Q: F32, tier: int) -> Negatives:
+    wanted = np.arange(columns.shape[1]) < missing_Q[:, None]
+    none = np.zeros(pool.candidates.ids.shape, dtype=np.float32)
+    return picked(pool.candidates, np.where(wanted, columns, -1), none, pos_scores_Q, tier)
+
+
+def _join(chosen: list[Negatives], n: int) -> Negatives:
+    """The columns of all parts side by side, what is missing at the end."""
+    if len(chosen) == 1:
+        return chosen[0]
+    sources = tuple(dict.fromkeys(name for c in chosen for name in c.sources))
+    numbers = [np.array([sources.index(s) for s in c.sources], dtype=np.uint8) for c in chosen]
+    empty = np.concatenate([c.ids for c in chosen], axis=1) == PAD_ID
+    order = np.argsort(empty, axis=1, kind="stable")[:, :n]
+
+    def columns(parts: list[Any]) -> Any:
+        return np.take_along_axis(np.concatenate(parts, axis=1), order, axis=1)
+
+    lists: dict[str, Any] = {
+        name: columns([getattr(c, name) for c in chosen])
+        for name in ("ids", "scores", "ranks", "probabilities", "tiers")
+    }
+    source = [number[c.source] for number, c in zip(numbers, chosen, strict=True)]
+    return replace(chosen[0], **lists, source=columns(source), sources=sources)
+
+
+def _rows(negatives: Negatives, keep_Q: npt.NDArray[np.bool_]) -> Negatives:
+    names = ("query_rows", "ids", "scores", "ranks", "source", "probabilities", "tiers")
+    kept: dict[str, Any] = {name: getattr(negatives, name)[keep_Q] for name in names}
+    return replace(negatives, **kept, pos_scores=negatives.pos_scores[keep_Q])

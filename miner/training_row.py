@@ -1,0 +1,106 @@
+"""One row of any training file, and the checks of its fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.errors import PyriteError
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Doc:
+    """A document of a row; `known` is False where the file names an id that has no text."""
+
+    id: str | None
+    title: str
+    text: str
+    score: float | None = None
+    known: bool = True
+
+    @property
+    def full(self) -> str:
+        """Title and text as a model reads them."""
+        return f"{self.title} {self.text}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """A query with its positives and negatives; `line` counts from 1 (parquet: the row).
+
+    `known` is False where the file names a query id that has no text.
+    """
+
+    line: int
+    query_id: str | None
+    query: str
+    positives: tuple[Doc, ...]
+    negatives: tuple[Doc, ...]
+    known: bool = True
+
+
+def text_field(record: Record, key: str, where: str) -> str:
+    """A string without halves of surrogate pairs, or a PyriteError."""
+    return as_text(_present(record, key, where, "a string"), key, where)
+
+
+def as_text(value: Any, key: str, where: str) -> str:
+    """`value` if it is a string that UTF-8 can hold, or a PyriteError."""
+    if not isinstance(value, str):
+        raise PyriteError(f"{where}: field {key!r} is {_kind(value)}; it must be a string")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise PyriteError(
+            f"{where}: field {key!r} holds half a surrogate pair; mend the line"
+        ) from error
+    return value
+
+
+def list_field(record: Record, key: str, where: str) -> list[Any]:
+    """A list, or a PyriteError; a string where a list belongs would give one-letter negatives."""
+    value = _present(record, key, where, "a list")
+    if not isinstance(value, list):
+        raise PyriteError(f"{where}: field {key!r} is {_kind(value)}; it must be a list")
+    return value
+
+
+def id_value(value: Any, key: str, where: str) -> str | None:
+    """An id as a string; whole numbers are ids too, null is none."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return None if value is None else as_text(value, key, where)
+
+
+def score_value(value: Any, key: str, where: str) -> float | None:
+    """A score, which need not be finite; null is none."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise PyriteError(f"{where}: field {key!r} holds {_kind(value)}; scores must be numbers")
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+def parallel_field(record: Record, key: str, count: int, where: str) -> list[Any]:
+    """A list beside another one with `count` items; nulls where the file has none."""
+    if record.get(key) is None:
+        return [None] * count
+    values = list_field(record, key, where)
+    if len(values) != count:
+        raise PyriteError(f"{where}: field {key!r} has {len(values)} items, expected {count}")
+    return values
+
+
+def _present(record: Record, key: str, where: str, expected: str) -> Any:
+    if key not in record:
+        raise PyriteError(f"{where}: field {key!r} is missing; it must be {expected}")
+    return record[key]
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"a {type(value).__name__}"
