@@ -187,7 +187,7 @@ def read_qrels(
     if not qrels.with_positives().size:
         raise PyriteError(
             f"{path}: no query has a positive (grade >= {min_grade});"
-            " lower dataset.min_grade or name another split"
+            " lower dataset.min_grade or name other judgements"
         )
     return qrels
 

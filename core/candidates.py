@@ -30,6 +30,7 @@ class Reason(IntFlag):
     MAX_SCORE = 128
     CLUSTER = 256
     NEAR_DUPLICATE = 512
+    TWO_CONDITIONS = 1024
 
 
 # what excludes a document whatever the scores say; rank windows count the others
@@ -86,12 +87,19 @@ class Candidates:
 
     def block(self, start: int, stop: int) -> Candidates:
         """Rows `start` to `stop` as in-memory arrays."""
+        return self._part(slice(start, stop))
+
+    def rows(self, places: I64) -> Candidates:
+        """The rows at `places` as in-memory arrays."""
+        return self._part(places)
+
+    def _part(self, part: slice | I64) -> Candidates:
         return Candidates(
-            np.asarray(self.query_rows[start:stop]),
-            np.asarray(self.ids[start:stop], dtype=np.int64),
-            np.asarray(self.scores[start:stop]),
-            np.asarray(self.source[start:stop]),
-            np.asarray(self.source_rank[start:stop]),
+            np.asarray(self.query_rows[part]),
+            np.asarray(self.ids[part], dtype=np.int64),
+            np.asarray(self.scores[part]),
+            np.asarray(self.source[part]),
+            np.asarray(self.source_rank[part]),
             self.sources,
             self.generation,
         )

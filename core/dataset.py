@@ -30,6 +30,9 @@ class DatasetConfig(Section):
     eval_split: str = "test"
     min_grade: int = Field(1, ge=1, description="a judgement of this grade or more is a positive")
     on_empty: OnEmpty = Field("error", description="what to do with a document without text")
+    qrels: list[str] = Field(
+        [], description="further BEIR tsv files with judgements of the mined queries; mining only"
+    )
 
 
 def open_dataset(config: DatasetConfig, cache: Path) -> Dataset:

@@ -21,12 +21,16 @@ _TO_UNIT = 2.0**-52
 
 def splitmix64(state: npt.NDArray[Any]) -> U64:
     """The splitmix64 output for each state: uint64 in, uint64 out, wrapping arithmetic."""
-    z = state.astype(np.uint64)
+    # a copy that is changed in place: temporaries would cost more than the arithmetic
+    z = np.array(state, dtype=np.uint64)
     with np.errstate(over="ignore"):
-        z = z + _GAMMA
-        z = (z ^ (z >> np.uint64(30))) * _MIX_A
-        z = (z ^ (z >> np.uint64(27))) * _MIX_B
-    return np.asarray(z ^ (z >> np.uint64(31)), dtype=np.uint64)
+        z += _GAMMA
+        z ^= z >> np.uint64(30)
+        z *= _MIX_A
+        z ^= z >> np.uint64(27)
+        z *= _MIX_B
+        z ^= z >> np.uint64(31)
+    return z
 
 
 def combine(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> U64:
@@ -44,9 +48,15 @@ def stream(seed: int, generation: int, purpose: int = 0) -> U64:
 
 def uniform(bits: U64) -> npt.NDArray[np.float64]:
     """Uniform in the open interval (0, 1): 52 bits and a half, so 0 and 1 cannot be rounded to."""
-    return ((bits >> np.uint64(12)).astype(np.float64) + 0.5) * _TO_UNIT
+    value = np.asarray((bits >> np.uint64(12)).astype(np.float64))
+    value += 0.5
+    value *= _TO_UNIT
+    return value
 
 
 def gumbel(bits: U64) -> npt.NDArray[np.float64]:
     """Standard Gumbel noise, -log(-log(u)); within [-3.7, 37.5] for every hash value."""
-    return np.asarray(-np.log(-np.log(uniform(bits))))
+    noise = np.asarray(np.log(uniform(bits)))
+    np.negative(noise, out=noise)
+    np.log(noise, out=noise)
+    return np.asarray(np.negative(noise, out=noise))

@@ -16,6 +16,7 @@ from .encoder import Encoder
 from .encoders import build as encoders
 from .encoders.build import embed_table
 from .ids import I64
+from .qrels_union import unite_qrels
 from .sbert import EncoderConfig
 from .tables import Qrels
 
@@ -67,22 +68,35 @@ def build_encoder(config: RunConfig) -> Encoder:
     return encoders.build_encoder(config.encoder, config.cache)
 
 
-def open_queries(config: RunConfig, split: str) -> tuple[Dataset, Qrels, I64]:
+def open_queries(
+    config: RunConfig, split: str, more_qrels: bool = False
+) -> tuple[Dataset, Qrels, I64]:
     """The dataset, the judgements of `split`, and the rows of its queries that have positives.
 
     Rows are in ascending query-id order: the order of the file decides nothing from here on.
+    `more_qrels` unites the judgements of these queries with those of `dataset.qrels`.
     """
     dataset = open_dataset(config.dataset, config.cache)
     qrels = dataset.qrels(split, config.dataset.min_grade)
     rows = qrels.with_positives()
+    if more_qrels:
+        qrels = unite_qrels(qrels, config.dataset.qrels, dataset)
     return dataset, qrels, rows[np.argsort(dataset.queries.ids.rank_N[rows], kind="stable")]
 
 
-def prepare(config: RunConfig, encoder: Encoder, split: str) -> Prepared:
-    """Open the dataset and encode its corpus and the queries of `split` that have positives."""
-    dataset, qrels, rows = open_queries(config, split)
+def prepare(config: RunConfig, encoder: Encoder, split: str, more_qrels: bool = False) -> Prepared:
+    """Open the dataset and encode its corpus and the queries of `split` that have positives.
+
+    `more_qrels` is for mining: an evaluation stays on the split's own judgements.
+    """
+    dataset, qrels, rows = open_queries(config, split, more_qrels)
     layout = StoreLayout(config.encoder.store)
     tokens = config.encoder.batch_tokens
     corpus = embed_table(encoder, dataset.corpus, "document", config.cache, tokens, None, layout)
     vectors = embed_table(encoder, dataset.queries, "query", config.cache, tokens, rows, layout)
     return Prepared(dataset, qrels, corpus, QuerySet(rows, vectors))
+
+
+def prepare_mining(config: RunConfig, encoder: Encoder) -> Prepared:
+    """The training split, its judgements united with those of `dataset.qrels`."""
+    return prepare(config, encoder, config.dataset.train_split, more_qrels=True)

@@ -6,7 +6,7 @@ D dimension, B batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,14 +134,27 @@ class Qrels:
 
     def is_positive(self, query_rows: I64, ids_QK: I64) -> npt.NDArray[np.bool_]:
         """Which documents `ids_QK` [Q, K] are positives of the query rows [Q]: bool [Q, K]."""
-        query, doc = self.pairs()
-        span = int(max(doc.max(initial=0), ids_QK.max(initial=0))) + 2
-        known = query * span + doc
-        asked = query_rows[:, None] * span + ids_QK
-        at = np.minimum(np.searchsorted(known, asked), max(known.size - 1, 0))
-        if not known.size:
-            return np.zeros(ids_QK.shape, dtype=bool)
-        return np.asarray((known[at] == asked) & (ids_QK >= 0))
+        found = np.zeros(ids_QK.shape, dtype=bool)
+        for rows, docs in self.positives_in_turn(query_rows):
+            found[rows] |= ids_QK[rows] == docs[:, None]
+        return found
+
+    def positives_in_turn(self, query_rows: I64) -> Iterator[tuple[I64, I64]]:
+        """The first positive of each of the query rows [Q], then the second, and so on.
+
+        Yields places among `query_rows` and their document rows. The work of comparing is linear
+        in the number of positives.
+        """
+        positive = self.grades >= self.min_grade
+        before = np.concatenate(([0], np.cumsum(positive)))
+        docs = self.docs[positive]
+        first, last = before[self.indptr[query_rows]], before[self.indptr[query_rows + 1]]
+        places = np.flatnonzero(first < last)
+        turn = 0
+        while places.size:
+            yield places, docs[first[places] + turn]
+            turn += 1
+            places = places[first[places] + turn < last[places]]
 
 
 def check_rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,10 @@ from .cluster_masks import cluster_cap_reasons
 from .clusters import Clusters
 from .draw import draw, first_draw_probability, noise_bits
 from .filters import U16, FilterConfig, score_reasons, structural_reasons
+from .near_rules import Near, near_duplicates
+from .popularity import owner_counts
 from .samplers import SamplerPart, Scored, log_weights
+from .two_conditions import Triangles, meets_two_conditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,18 @@ class Context:
     rank_N: I64
     calibration: Calibration = RAW
     clusters: Clusters | None = None
+    triangles: Triangles | None = None
+    near: Near | None = None
+
+    @property
+    def kinds_N(self) -> U64:
+        """Documents with the same number are never negatives of one query together, uint64 [N].
+
+        Equal texts; with `near_text`, groups of near-equal texts.
+        """
+        if self.near is None or self.near.groups is None:
+            return self.doc_texts_N
+        return self.near.groups
 
 
 def reasons_of(
@@ -54,6 +69,14 @@ def reasons_of(
     )
     scores, pos_scores = calibration.apply(candidates.scores), calibration.apply(pos_scores_Q)
     reasons = structural | score_reasons(scores, pos_scores, filters)
+    if filters.two_conditions:
+        if context.triangles is None:
+            raise ValueError("two_conditions without triangles")
+        met = meets_two_conditions(candidates, pos_scores_Q, context.triangles)
+        reasons[~met & np.isfinite(candidates.scores)] |= np.uint16(Reason.TWO_CONDITIONS)
+    near = near_duplicates(candidates, context.qrels, context.near, filters)
+    # what is equal has its reason already: the count says what these rules add
+    reasons[near & (structural == 0)] |= np.uint16(Reason.NEAR_DUPLICATE)
     if filters.max_per_cluster is not None:
         if context.clusters is None:
             raise ValueError("max_per_cluster without clusters")
@@ -78,7 +101,10 @@ def choose(
     A query with fewer than n candidates left gets fewer: nothing is filled in silently. Raises
     PyriteError if `config.source` is not a source of the candidates.
     """
-    weights = log_weights(Scored(candidates.scores, reasons, pos_scores_Q), config)
+    view = Scored(candidates.scores, reasons, pos_scores_Q)
+    if config.name == "popularity":
+        view = replace(view, owners=owner_counts(candidates.ids, context.qrels))
+    weights = log_weights(view, config)
     if config.source is not None:
         weights = np.where(_from_source(candidates, config.source), weights, np.float32(-np.inf))
     ids = np.maximum(candidates.ids, 0)

@@ -8,23 +8,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from ..core.candidates import Candidates
 from ..core.encoder import F32
 from ..core.ids import I64
 from ..core.progress import progress
 from ..core.run import Prepared
-from ..core.store import atomic_write, join_arrays, part_done, seal_part, write_json, write_part
+from ..core.store import join_arrays, part_done, seal_part, write_json, write_part
 from .calibrate import fit_calibration
 from .choose import Context, reasons_of
+from .draws import write_draws
 from .filters import FilterConfig
+from .hub_cap import DRAWS, cap_parts, most_used_documents
 from .mix import Pool, choose_mix
-from .negatives_file import FILE, join_parts, to_table
+from .negatives_file import FILE, join_parts, write_rows
 from .positives import Positives, score_positives
 from .random_source import random_candidates
 from .samplers import SamplerConfig
-from .tally import Tally, score_edges, tally_block
+from .tally import Tally, score_edges, tally_candidates, tally_negatives
 
 REASONS = "reasons.npy"
 _RANDOM_SPARE = 64
@@ -56,7 +57,8 @@ def choose_all(
 ) -> tuple[Tally, F32]:
     """Write `negatives.parquet` and `reasons.npy` to `folder`; returns counts and score bins.
 
-    The bytes depend on the candidates and the choice alone, not on the block size.
+    The bytes depend on the candidates and the choice alone, not on the block size. With `max_uses`
+    the parts hold draws and as many spares, and the cap is applied once, to those of all queries.
     """
     positives = score_positives(prepared, choice.filters.positive_score)
     calibration = fit_calibration(choice.filters.calibrate, positives.pairs, candidates.scores)
@@ -70,22 +72,32 @@ def choose_all(
             if not part_done(stem.with_suffix(".json")):
                 _choose_block(prepared, positives, context, choice, block, start, stem, edges)
             bar.update(block.query_rows.size)
-    return _join(stems, folder, candidates, prepared, choice), edges
+    tally = _counted(stems)
+    if choice.sampler.max_uses is not None:
+        rest = (choice.sampler, choice.seed, candidates.generation, edges)
+        tally.merge(cap_parts(stems, prepared.dataset, context, *rest))
+    tally.dropped = tally.queries - sum(tally.negatives.values())
+    _join(stems, folder, candidates, prepared, choice)
+    tally.most_used = most_used_documents(folder / FILE, prepared.dataset.corpus)
+    return tally, edges
 
 
-def _join(
-    stems: list[Path], folder: Path, candidates: Candidates, prepared: Prepared, choice: Choice
-) -> Tally:
+def _counted(stems: list[Path]) -> Tally:
     tally = Tally()
     for stem in stems:
         text = stem.with_suffix(".json").read_text(encoding="utf-8")
         tally.merge(Tally.from_json(json.loads(text)))
+    return tally
+
+
+def _join(
+    stems: list[Path], folder: Path, candidates: Candidates, prepared: Prepared, choice: Choice
+) -> None:
     join_parts([stem.with_suffix(".parquet") for stem in stems], folder / FILE)
     random = choice.only_random
     depth = _random_depth(prepared, choice) if random else candidates.ids.shape[1]
     arrays = (stem.with_suffix(".npy") for stem in stems)
     join_arrays(arrays, folder / REASONS, np.uint16, (candidates.query_rows.size, depth))
-    return tally
 
 
 def _blocks(candidates: Candidates, choice: Choice) -> Iterator[tuple[int, Candidates]]:
@@ -96,7 +108,8 @@ def _blocks(candidates: Candidates, choice: Choice) -> Iterator[tuple[int, Candi
 
 def _random_depth(prepared: Prepared, choice: Choice) -> int:
     most = int(np.diff(prepared.qrels.indptr).max(initial=0))
-    return min(len(prepared.corpus), choice.sampler.total + most + _RANDOM_SPARE)
+    wanted = choice.sampler.total * (2 if choice.sampler.max_uses is not None else 1)
+    return min(len(prepared.corpus), wanted + most + _RANDOM_SPARE)
 
 
 def random_block(
@@ -135,14 +148,17 @@ def _choose_block(
         places = np.arange(start, stop)
         random = pool(random_block(prepared, context, choice, block, places))
     retrieved = random if random is not None and choice.only_random else pool(block)
-    negatives = choose_mix(retrieved, random, pos_scores, context, choice.sampler, choice.seed)
-    block, reasons = retrieved.candidates, retrieved.reasons
-    dataset = prepared.dataset
-    with atomic_write(stem.with_suffix(".parquet")) as handle:
-        pq.write_table(to_table(negatives, dataset.queries, dataset.corpus), handle)
-    write_part(stem.with_suffix(".npy"), reasons)
+    sampler, cap = choice.sampler, choice.sampler.max_uses is not None
+    negatives = choose_mix(retrieved, random, pos_scores, context, sampler, choice.seed, cap)
+    write_part(stem.with_suffix(".npy"), retrieved.reasons)
     pairs = positives.pairs[positives.starts[start] : positives.starts[stop]]
-    tally = tally_block(block, reasons, negatives, pairs, edges)
-    write_json(stem.with_suffix(".json"), tally.as_json())
+    tally = tally_candidates(retrieved.candidates, retrieved.reasons, pairs, edges)
+    if cap:
+        write_draws(stem.with_suffix(DRAWS), negatives)
+    else:
+        dataset = prepared.dataset
+        write_rows(stem.with_suffix(".parquet"), negatives, dataset.queries, dataset.corpus)
+        tally.merge(tally_negatives(negatives, edges))
+    write_json(stem.with_suffix(".json"), {**tally.as_json(), "sources": negatives.sources})
     # sealed last: the JSON's seal stands for the whole part
     seal_part(stem.with_suffix(".json"))

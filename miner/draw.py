@@ -7,6 +7,7 @@ log-weight + Gumbel noise are an exact sample without replacement.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from ..core.encoder import F32
 from ..core.ids import I64
@@ -33,16 +34,33 @@ def draw(log_weights_QK: F32, bits_QK: U64, ties_QK: I64, n: int) -> I64:
     A candidate of weight -inf is never drawn. Equal keys are ordered by `ties_QK` ascending.
     """
     keys = log_weights_QK.astype(np.float64) + gumbel(bits_QK)
-    order = np.lexsort((ties_QK, -keys), axis=-1)[:, :n]
+    depth = keys.shape[1]
+    if n < depth:
+        columns = np.argpartition(-keys, n, axis=1)[:, : n + 1]
+        best = np.take_along_axis(keys, columns, axis=1)
+        lowest = np.partition(best, 1, axis=1)[:, :2]
+        # equal keys at the border are settled by all of them, not by where a partition put them
+        tied = np.flatnonzero((lowest[:, 0] == lowest[:, 1]) & np.isfinite(lowest[:, 1]))
+        order = _ordered(best, np.take_along_axis(ties_QK, columns, axis=1), n)
+        order = np.take_along_axis(columns, order, axis=1)
+        order[tied] = _ordered(keys[tied], ties_QK[tied], n)
+    else:
+        order = _ordered(keys, ties_QK, n)
     possible = np.isfinite(np.take_along_axis(keys, order, axis=1))
     columns = np.where(possible, order, -1)
     return np.pad(columns, ((0, 0), (0, n - columns.shape[1])), constant_values=-1)
+
+
+def _ordered(keys: npt.NDArray[np.float64], ties: I64, n: int) -> I64:
+    return np.lexsort((ties, -keys), axis=-1)[:, :n]
 
 
 def first_draw_probability(log_weights_QK: F32) -> F32:
     """The chance of each candidate in the first draw: softmax of each row, 0 for -inf rows."""
     weights = log_weights_QK.astype(np.float64)
     top = weights.max(axis=1, keepdims=True, initial=-np.inf)
-    scaled = np.exp(weights - np.where(np.isfinite(top), top, 0.0))
-    total = scaled.sum(axis=1, keepdims=True)
-    return (scaled / np.where(total > 0, total, 1.0)).astype(np.float32)
+    weights -= np.where(np.isfinite(top), top, 0.0)
+    np.exp(weights, out=weights)
+    total = weights.sum(axis=1, keepdims=True)
+    weights /= np.where(total > 0, total, 1.0)
+    return weights.astype(np.float32)

@@ -10,13 +10,12 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..core.candidates import PAD_ID, STRUCTURAL, Candidates, Reason
 from ..core.config import Section
 from ..core.encoder import F32
 from ..core.ids import I64
-from ..core.rng import combine
 from ..core.tables import Qrels
 from .calibrate import Method
 
@@ -45,6 +44,32 @@ class FilterConfig(Section):
         None, ge=1, description="keep the first of each cluster among those the other rules keep"
     )
     clusters: int = Field(128, ge=1, description="clusters of the corpus for max_per_cluster")
+    near_positive: float | None = Field(
+        None, gt=0, le=1, description="reject a cosine to a positive of at least this"
+    )
+    near_text: float | None = Field(
+        None, gt=0, le=1, description="reject near copies: Jaccard similarity of at least this"
+    )
+    two_conditions: bool = Field(
+        False, description="keep what is nearer to the query than its positive, and than to that"
+    )
+
+    @model_validator(mode="after")
+    def _two_conditions(self) -> FilterConfig:
+        if not self.two_conditions:
+            return self
+        if self.positive_score == "mean":
+            raise ValueError(
+                "filters.two_conditions compares with one positive, and"
+                " filters.positive_score=mean names none; set it to min or max"
+            )
+        for key in ("margin", "percent"):
+            if getattr(self, key) is not None:
+                raise ValueError(
+                    f"filters.{key}={getattr(self, key)} keeps what scores below the positive and"
+                    f" filters.two_conditions what scores above it; set filters.{key}=null"
+                )
+        return self
 
 
 def structural_reasons(
@@ -80,23 +105,25 @@ def structural_reasons(
 def _text_of_positive(
     query_rows: I64, texts_QK: U64, qrels: Qrels, doc_texts_N: U64
 ) -> npt.NDArray[np.bool_]:
-    query, doc = qrels.pairs()
-    known = np.unique(combine(query.astype(np.uint64), doc_texts_N[doc]))
-    if not known.size:
-        return np.zeros(texts_QK.shape, dtype=bool)
-    asked = combine(query_rows.astype(np.uint64)[:, None], texts_QK)
-    at = np.minimum(np.searchsorted(known, asked), known.size - 1)
-    return np.asarray(known[at] == asked)
+    found = np.zeros(texts_QK.shape, dtype=bool)
+    for rows, docs in qrels.positives_in_turn(query_rows):
+        found[rows] |= texts_QK[rows] == doc_texts_N[docs][:, None]
+    return found
 
 
 def _later_copy(texts_QK: U64, pad_QK: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    order = np.argsort(texts_QK, axis=1, kind="stable")
-    ordered = np.take_along_axis(texts_QK, order, axis=1)
-    real = ~np.take_along_axis(pad_QK, order, axis=1)
-    copy = np.zeros(texts_QK.shape, dtype=bool)
-    copy[:, 1:] = (ordered[:, 1:] == ordered[:, :-1]) & real[:, 1:] & real[:, :-1]
     out = np.zeros(texts_QK.shape, dtype=bool)
-    np.put_along_axis(out, order, copy, axis=1)
+    plain = np.sort(texts_QK, axis=1)
+    # sorting values is much cheaper than sorting places, and most queries have no copies
+    rows = np.flatnonzero((plain[:, 1:] == plain[:, :-1]).any(axis=1))
+    order = np.argsort(texts_QK[rows], axis=1, kind="stable")
+    ordered = np.take_along_axis(texts_QK[rows], order, axis=1)
+    real = ~np.take_along_axis(pad_QK[rows], order, axis=1)
+    copy = np.zeros(order.shape, dtype=bool)
+    copy[:, 1:] = (ordered[:, 1:] == ordered[:, :-1]) & real[:, 1:] & real[:, :-1]
+    marked = np.zeros(order.shape, dtype=bool)
+    np.put_along_axis(marked, order, copy, axis=1)
+    out[rows] = marked
     return out
 
 

@@ -46,8 +46,9 @@ def cap_uses(
 ) -> Capped:
     """The first `n` draws of each query with no document used over `cap` times.
 
-    `draws_QM` int64 [Q, M] are rows of the corpus in draw order, no document twice in a row, -1 at
-    the end; columns from n on are spares. Rows are in ascending query-id order. A document over
+    `draws_QM` int64 [Q, M] are rows of the corpus in draw order, no document twice in a row, -1
+    for none; columns from n on are spares, which replace draws but never add to them: a query that
+    is short before the cap stays short. Rows are in ascending query-id order. A document over
     the cap keeps draws before spares and, among equals, the smallest hash of (seed, query id,
     document id). Each dropped draw passes its query's turn on to the next spare. Raises
     PyriteError if n or cap is below 1.
@@ -60,8 +61,9 @@ def cap_uses(
     prefer = np.lexsort((query, combine(root[query], doc_hashes_N[docs]), column >= n, docs))
     query_by, column_by, docs_by = query[prefer], column[prefer], docs[prefer]
     left = draws_QM != PAD_ID
+    wanted = left[:, :n].sum(axis=1, keepdims=True)
     while True:
-        active = left & (np.cumsum(left, axis=1) <= n)
+        active = left & (np.cumsum(left, axis=1) <= wanted)
         over = _beyond(docs_by, active[query_by, column_by], cap)
         if not over.any():
             break
@@ -95,3 +97,10 @@ def most_used(ids_Qn: I64, rank_N: I64, top: int) -> tuple[I64, I64]:
     ids, counts = np.unique(ids_Qn[ids_Qn != PAD_ID], return_counts=True)
     order = np.lexsort((rank_N[ids], -counts))[:top]
     return ids[order], counts[order].astype(np.int64)
+
+
+def most_counted(counts_N: I64, rank_N: I64, top: int) -> tuple[I64, I64]:
+    """The same from the uses of each document of the corpus, int64 [N]."""
+    ids = np.flatnonzero(counts_N)
+    order = np.lexsort((rank_N[ids], -counts_N[ids]))[:top]
+    return ids[order], counts_N[ids[order]]

@@ -12,7 +12,7 @@ from ..core.config import dump_config
 from ..core.dataset import text_hashes
 from ..core.digest import digest_array, digest_json
 from ..core.encoder import Encoder
-from ..core.run import Prepared, RunConfig, build_encoder, prepare
+from ..core.run import Prepared, RunConfig, build_encoder, prepare_mining
 from ..core.store import Manifest, discard, remove_parts, write_bytes
 from ..indexes.export import FILE as CANDIDATES
 from ..indexes.export import export_candidates
@@ -22,9 +22,11 @@ from .choose import Context
 from .choose_all import Choice, choose_all
 from .clusters import Clusters, open_clusters
 from .filters import FilterConfig
+from .near_rules import near_of
 from .report import write_histogram
 from .samplers import SamplerConfig
 from .tally import Tally
+from .two_conditions import Triangles, triangles_of
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:
     Writes `negatives.parquet`, `reasons.npy`, `scores.png` and a manifest to
     `<runs_dir>/<name>/negatives`. Raises PyriteError on bad input, before anything is overwritten.
     """
-    prepared = prepare(config, encoder or build_encoder(config), config.dataset.train_split)
+    prepared = prepare_mining(config, encoder or build_encoder(config))
     retrieved = retrieve(SearchInputs.of(prepared), config.retrieve, config.cache, config.threads)
     if retrieved.reused:
         logger.info("candidates: read again, nothing was searched (%s)", retrieved.key[:12])
@@ -66,11 +68,10 @@ def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:
     if manifest is not None and manifest.data.get("key") == key and manifest.intact(folder):
         remove_parts(folder)
         return Mined(folder, Tally.from_json(manifest.data["counts"]), manifest, reused=True)
+    context = context_of(config, prepared)
     discard(folder)
     choice = Choice(config.filters, config.sampler, config.seed, config.block_queries)
-    tally, edges = choose_all(
-        prepared, retrieved.candidates, context_of(config, prepared), choice, folder, key
-    )
+    tally, edges = choose_all(prepared, retrieved.candidates, context, choice, folder, key)
     title = f"{config.name}: {config.sampler.label} per query"
     write_histogram(folder / "scores.png", tally, edges, title)
     write_bytes(config.run_folder / "config.yaml", dump_config(config).encode())
@@ -124,7 +125,15 @@ def context_of(config: MineConfig, prepared: Prepared) -> Context:
         dataset.corpus.id_hashes(),
         dataset.corpus.ids.rank_N,
         clusters=_clusters(config, prepared),
+        triangles=_triangles(config, prepared),
+        near=near_of(config.filters, prepared, config.seed),
     )
+
+
+def _triangles(config: MineConfig, prepared: Prepared) -> Triangles | None:
+    if not config.filters.two_conditions:
+        return None
+    return triangles_of(prepared, config.filters.positive_score)
 
 
 def _clusters(config: MineConfig, prepared: Prepared) -> Clusters | None:

@@ -3,29 +3,30 @@
 The parts choose in turn, each among what the parts before it left, by id and by text. Then the
 fall-backs are tried in their order: `relax` (tier 1) takes candidates that only a score rule
 rejected, the lowest first; `random_fill` (tier 2) random documents that pass every filter;
-`drop_query` leaves the query out. What is still missing stays missing, and is counted.
+`drop_query` leaves the query out. What is still missing stays missing, and is counted. Spares for a
+cap on uses are a second round: the same parts and fall-backs among what the first round left.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from ..core.candidates import PAD_ID, STRUCTURAL, Candidates, Negatives
+from ..core.candidates import PAD_ID, STRUCTURAL, Candidates, Negatives, Reason
 from ..core.encoder import F32
 from ..core.ids import I64
 from .choose import Context, choose, picked
 from .draw import draw, noise_bits
+from .draws import beside, take_columns, take_rows
 from .filters import U16
 from .samplers import SamplerConfig
 
 RELAXED, FILLED = 1, 2
 # not structural: a rank window counts what an earlier part took
 _TAKEN = np.uint16(1 << 15)
-_FINAL = np.uint16(STRUCTURAL) | _TAKEN
+# a near duplicate is a claim about what the document is, not about its score
+_FINAL = np.uint16(STRUCTURAL | Reason.NEAR_DUPLICATE) | _TAKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +44,37 @@ def choose_mix(
     context: Context,
     config: SamplerConfig,
     seed: int,
+    spares: bool = False,
 ) -> Negatives:
     """Draw the negatives of a block by all parts and fall-backs of `config`.
+
+    With `spares` as many columns again follow, holes included: what would be drawn next.
 
     `random` holds random documents of the same queries; it must be there if
     `config.needs_random`. Queries dropped by `drop_query` are not in the result.
     """
+    first = _round([], retrieved, random, pos_scores_Q, context, config, seed)
+    joined = _join(first, config.total)
+    complete = joined.counts() == config.total
+    if spares:
+        second = _round(first, retrieved, random, pos_scores_Q, context, config, seed)
+        joined = beside([joined, _join(second, config.total)])
+    return take_rows(joined, complete) if "drop_query" in config.on_short else joined
+
+
+def _round(
+    before: list[Negatives],
+    retrieved: Pool,
+    random: Pool | None,
+    pos_scores_Q: F32,
+    context: Context,
+    config: SamplerConfig,
+    seed: int,
+) -> list[Negatives]:
+    """What each part and fall-back chooses among what `before` left."""
     chosen: list[Negatives] = []
     for number, part in enumerate(config.parts):
-        pool = _left(random if part.name == "random" else retrieved, chosen, context)
+        pool = _left(random if part.name == "random" else retrieved, before + chosen, context)
         found = choose(pool.candidates, pool.reasons, pos_scores_Q, context, part, seed, number)
         chosen.append(found)
     steps = [step for step in config.on_short if step != "drop_query"]
@@ -59,27 +82,28 @@ def choose_mix(
         missing = config.total - np.sum([c.counts() for c in chosen], axis=0)
         if not (missing > 0).any():
             break
-        pool = _left(retrieved if step == "relax" else random, chosen, context)
+        pool = _left(retrieved if step == "relax" else random, before + chosen, context)
         fill = _relaxed if step == "relax" else _filled
         chosen.append(fill(pool, missing, pos_scores_Q, context, seed, number))
-    joined = _join(chosen, config.total)
-    if "drop_query" not in config.on_short:
-        return joined
-    return _rows(joined, joined.counts() == config.total)
+    return chosen
 
 
 def _left(pool: Pool | None, chosen: list[Negatives], context: Context) -> Pool:
-    """The pool without what was chosen before, by text: a document equals its copies."""
+    """The pool without what was chosen before, by text: a document equals its copies.
+
+    With `near_text`, a document equals its near copies.
+    """
     if pool is None:
         raise ValueError("this mix needs random candidates")
     if not chosen:
         return pool
     reasons = pool.reasons.copy()
-    texts_QK = context.doc_texts_N[np.maximum(pool.candidates.ids, 0)]
+    kinds_N = context.kinds_N
+    texts_QK = kinds_N[np.maximum(pool.candidates.ids, 0)]
     for before in chosen:
         for column in range(before.ids.shape[1]):
             ids = before.ids[:, column]
-            text = context.doc_texts_N[np.maximum(ids, 0)]
+            text = kinds_N[np.maximum(ids, 0)]
             reasons[(texts_QK == text[:, None]) & (ids != PAD_ID)[:, None]] |= _TAKEN
     return Pool(pool.candidates, reasons)
 
@@ -116,25 +140,6 @@ def _picked(pool: Pool, columns: I64, missing_Q: I64, pos_scores_Q: F32, tier: i
 
 def _join(chosen: list[Negatives], n: int) -> Negatives:
     """The columns of all parts side by side, what is missing at the end."""
-    if len(chosen) == 1:
-        return chosen[0]
-    sources = tuple(dict.fromkeys(name for c in chosen for name in c.sources))
-    numbers = [np.array([sources.index(s) for s in c.sources], dtype=np.uint8) for c in chosen]
-    empty = np.concatenate([c.ids for c in chosen], axis=1) == PAD_ID
-    order = np.argsort(empty, axis=1, kind="stable")[:, :n]
-
-    def columns(parts: list[Any]) -> Any:
-        return np.take_along_axis(np.concatenate(parts, axis=1), order, axis=1)
-
-    lists: dict[str, Any] = {
-        name: columns([getattr(c, name) for c in chosen])
-        for name in ("ids", "scores", "ranks", "probabilities", "tiers")
-    }
-    source = [number[c.source] for number, c in zip(numbers, chosen, strict=True)]
-    return replace(chosen[0], **lists, source=columns(source), sources=sources)
-
-
-def _rows(negatives: Negatives, keep_Q: npt.NDArray[np.bool_]) -> Negatives:
-    names = ("query_rows", "ids", "scores", "ranks", "source", "probabilities", "tiers")
-    kept: dict[str, Any] = {name: getattr(negatives, name)[keep_Q] for name in names}
-    return replace(negatives, **kept, pos_scores=negatives.pos_scores[keep_Q])
+    wide = beside(chosen)
+    order = np.argsort(wide.ids == PAD_ID, axis=1, kind="stable")[:, :n]
+    return take_columns(wide, order)

@@ -19,7 +19,7 @@ from ..core.embeddings import Embeddings
 from ..core.encoder import F32
 from ..core.errors import MissingExtraError, PyriteError
 from ..core.ids import I64
-from ..core.rng import stream
+from ..core.rng import U64, stream
 from ..core.tables import Qrels, TextTable
 from ..core.text import normalise
 from ..indexes.topk import exact_scores
@@ -110,28 +110,28 @@ def _lsh(threshold: float, seed: int, permutations: int) -> tuple[Any, Any]:
     return sketch, MinHashLSH(threshold=threshold, num_perm=permutations, weights=_WEIGHTS)
 
 
-def copies_by_group(candidates: Candidates, qrels: Qrels, groups_N: I64) -> Bool:
+def copies_by_group(candidates: Candidates, qrels: Qrels, groups_N: I64 | U64) -> Bool:
     """Candidates in the group of a positive of the query or of an earlier candidate: bool [Q, K].
 
     What `structural_reasons` does with equal texts, done with near-equal ones. A positive is
     marked only where an earlier candidate has its group.
     """
     no_text = np.full(candidates.query_rows.size, np.iinfo(np.uint64).max, dtype=np.uint64)
-    reasons = structural_reasons(candidates, qrels, no_text, groups_N.astype(np.uint64))
+    reasons = structural_reasons(candidates, qrels, no_text, groups_N.astype(np.uint64, copy=False))
     return np.asarray((reasons & np.uint16(Reason.SAME_TEXT | Reason.DUPLICATE)) != 0)
 
 
 def near_positives(
     ids_QK: I64, query_rows_Q: I64, qrels: Qrels, corpus: Embeddings, threshold: float
 ) -> Bool:
-    """Candidates whose cosine to a positive of the query is above `threshold`: bool [Q, K].
+    """Candidates whose cosine to a positive of the query is at least `threshold`: bool [Q, K].
 
     Exact: from correctly rounded products of the stored vectors, a block of positives at a time. A
     candidate that is itself a positive is marked as well; a zero vector has the cosine 0. Raises
-    PyriteError unless -1 <= threshold < 1.
+    PyriteError unless -1 <= threshold <= 1.
     """
-    if not -1 <= threshold < 1:
-        raise PyriteError(f"near positives: threshold={threshold} must be in [-1, 1)")
+    if not -1 <= threshold <= 1:
+        raise PyriteError(f"near positives: threshold={threshold} must be in [-1, 1]")
     out = np.zeros(ids_QK.shape, dtype=bool)
     docs = [qrels.positives(int(row)) for row in query_rows_Q]
     owner = np.repeat(np.arange(len(docs)), [d.size for d in docs])
@@ -139,7 +139,7 @@ def near_positives(
     for start in range(0, flat.size, _PAIRS):
         at = owner[start : start + _PAIRS]
         cosines = _cosines(flat[start : start + _PAIRS], ids_QK[at], corpus)
-        np.logical_or.at(out, at, (cosines > threshold) & (ids_QK[at] != PAD_ID))
+        np.logical_or.at(out, at, (cosines >= threshold) & (ids_QK[at] != PAD_ID))
     return out
 
 

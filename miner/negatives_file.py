@@ -68,6 +68,12 @@ def to_table(negatives: Negatives, queries: TextTable, corpus: TextTable) -> pa.
     )
 
 
+def write_rows(path: Path, negatives: Negatives, queries: TextTable, corpus: TextTable) -> None:
+    """Write the part file of a block."""
+    with atomic_write(path) as handle:
+        pq.write_table(to_table(negatives, queries, corpus), handle)
+
+
 def join_parts(parts: Sequence[Path], path: Path) -> int:
     """Stream part files into one with fixed row groups, atomically; returns the row count.
 

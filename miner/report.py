@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from ..core.candidates import Reason
@@ -35,11 +36,23 @@ def mining_table(tally: Tally, n: int) -> Table:
     for name, count in sorted({**tally.sources, **filled}.items()):
         if count and count < tally.drawn:
             table.add_row(f"  {name}", f"{count:,}", _share(count, tally.drawn))
+    _add_uses(table, tally)
     if tally.dropped:
         table.add_row("queries dropped", f"{tally.dropped:,}", _share(tally.dropped, tally.queries))
     short = sum(queries for found, queries in tally.negatives.items() if int(found) < n)
     table.add_row(f"queries with fewer than {n}", f"{short:,}", _share(short, tally.queries))
     return table
+
+
+def _add_uses(table: Table, tally: Tally) -> None:
+    over = tally.capped["dropped"]
+    if over:
+        table.add_row("draws over max_uses", f"{over:,}", "")
+        table.add_row("  replaced by a spare", f"{tally.capped['replaced']:,}", "")
+        table.add_row("  missing", f"{tally.capped['missing']:,}", "")
+    for name, uses in tally.most_used[:1]:
+        row = (f"most used: {escape(name)}", f"{uses:,}", _share(uses, tally.queries))
+        table.add_row(*row)
 
 
 def _share(part: int, whole: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from ..core.config import Section
 from ..core.encoder import F32
+from ..core.ids import I64
 from .filters import U16, allowed_rank
 
 # wider than the whole range of the draw's Gumbel noise, so the better rank always wins
@@ -22,7 +23,7 @@ Fallback = Literal["relax", "random_fill", "drop_query"]
 class SamplerPart(Section):
     """One way to choose negatives out of the candidates that are left."""
 
-    name: Literal["topk", "random", "window", "simans", "softmax"] = "simans"
+    name: Literal["topk", "random", "window", "simans", "softmax", "popularity"] = "simans"
     source: str | None = Field(None, description="only candidates that this source ranked best")
     n: int = Field(4, ge=1, le=1000, description="negatives per query")
     a: float = Field(0.5, ge=0, le=1e9, description="SimANS: sharpness on the logit scale s / tau")
@@ -33,6 +34,9 @@ class SamplerPart(Section):
 
     temperature: float = Field(0.05, gt=0, description="softmax: low is the top, high is uniform")
     pool: int = Field(10, ge=1, description="softmax: of the best so many that the filters left")
+    power: float = Field(
+        0.75, ge=0, le=100, description="popularity: 0 is uniform, 1 is proportional to the count"
+    )
 
     @model_validator(mode="after")
     def _window(self) -> SamplerPart:
@@ -58,6 +62,9 @@ class SamplerConfig(SamplerPart):
     on_short: list[Fallback] = Field(
         [], description="tried in turn where a query has too few; empty: it gets fewer"
     )
+    max_uses: int | None = Field(
+        None, ge=1, description="of one document in the whole run; spares replace what is over"
+    )
 
     @property
     def parts(self) -> list[SamplerPart]:
@@ -82,11 +89,15 @@ class SamplerConfig(SamplerPart):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a sampler sees: scores float32 [Q, K], reasons uint16 [Q, K], s_pos float32 [Q]."""
+    """What a sampler sees: scores float32 [Q, K], reasons uint16 [Q, K], s_pos float32 [Q].
+
+    `owners` int64 [Q, K], or [1, 1] for all alike: how many queries each is a positive of.
+    """
 
     scores: F32
     reasons: U16
     pos_scores: F32
+    owners: I64 = field(default_factory=lambda: np.zeros((1, 1), dtype=np.int64))
 
 
 def topk(view: Scored, config: SamplerPart) -> F32:
@@ -117,10 +128,15 @@ def simans(view: Scored, config: SamplerPart) -> F32:
     Computed as a logarithm, so nothing underflows when no candidate is near the positive.
     """
     finite = np.isfinite(view.scores)
-    scores = np.where(finite, view.scores, 0.0).astype(np.float64)
-    logits = (scores - view.pos_scores[:, None].astype(np.float64)) / config.tau
-    weights = -config.a * (logits - config.b) ** 2
-    return np.where(finite, weights, -np.inf).astype(np.float32)
+    weights = np.where(finite, view.scores, np.float32(0)).astype(np.float64)
+    weights -= view.pos_scores[:, None]
+    weights /= config.tau
+    weights -= config.b
+    np.square(weights, out=weights)
+    weights *= -config.a
+    out = weights.astype(np.float32)
+    out[~finite] = -np.inf
+    return out
 
 
 def softmax(view: Scored, config: SamplerPart) -> F32:
@@ -131,12 +147,19 @@ def softmax(view: Scored, config: SamplerPart) -> F32:
     return np.where(inside, scores / config.temperature, -np.inf).astype(np.float32)
 
 
+def popularity(view: Scored, config: SamplerPart) -> F32:
+    """Smoothed unigram, arXiv 1310.4546: `power * log(1 + queries it is a positive of)`."""
+    weights = (config.power * np.log1p(view.owners)).astype(np.float32)
+    return np.broadcast_to(weights, view.scores.shape)
+
+
 SAMPLERS: dict[str, Callable[[Scored, SamplerPart], F32]] = {
     "topk": topk,
     "random": uniform,
     "window": window,
     "simans": simans,
     "softmax": softmax,
+    "popularity": popularity,
 }
 
 

@@ -16,7 +16,7 @@ from ..core.encoder import Encoder
 from ..core.errors import PyriteError
 from ..core.ids import I64
 from ..core.progress import progress
-from ..core.run import Prepared, build_encoder, prepare
+from ..core.run import Prepared, build_encoder, prepare_mining
 from ..indexes.retrieve import retrieve
 from ..indexes.sources import SearchInputs
 from .calibrate import fit_calibration
@@ -112,7 +112,7 @@ def suggest(
             "sampler.name=random draws from the whole corpus, so no setting of the candidates"
             " matters; set sampler.name to topk, window or simans"
         )
-    prepared = prepare(config, encoder or build_encoder(config), config.dataset.train_split)
+    prepared = prepare_mining(config, encoder or build_encoder(config))
     retrieved = retrieve(SearchInputs.of(prepared), config.retrieve, config.cache, config.threads)
     sample = sample_queries(prepared)
     outcomes = _Comparison(config, prepared, retrieved.candidates).run(sample)
@@ -201,7 +201,7 @@ class _Comparison:
 
     def _block(self, rows: I64) -> list[_Counts]:
         """Counts of one block for each setting."""
-        block = _take(self.candidates, rows)
+        block = self.candidates.rows(rows)
         pools: dict[str, Pool] = {}
         found = []
         for setting in self.settings:
@@ -252,15 +252,3 @@ class _Comparison:
             hardness=math.fsum(joined("gaps").tolist()) / total if total else None,
             false_negatives=below / (total * self.all_positives.size) if total else None,
         )
-
-
-def _take(candidates: Candidates, rows: I64) -> Candidates:
-    return Candidates(
-        np.asarray(candidates.query_rows[rows]),
-        np.asarray(candidates.ids[rows], dtype=np.int64),
-        np.asarray(candidates.scores[rows]),
-        np.asarray(candidates.source[rows]),
-        np.asarray(candidates.source_rank[rows]),
-        candidates.sources,
-        candidates.generation,
-    )

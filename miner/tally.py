@@ -21,7 +21,11 @@ GROUPS = ("positives", "kept negatives", "rejected candidates")
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of queries, candidates, reasons and negatives, and three score histograms."""
+    """Counts of queries, candidates, reasons and negatives, and three score histograms.
+
+    `capped`: draws over `max_uses` that were `dropped`, those `replaced` by a spare and those still
+    `missing`; empty without that cap. `most_used`: document ids and uses, for a whole run only.
+    """
 
     queries: int = 0
     candidates: int = 0
@@ -31,6 +35,8 @@ class Tally:
     tiers: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     dropped: int = 0
+    capped: Counter[str] = field(default_factory=Counter)
+    most_used: list[tuple[str, int]] = field(default_factory=list)
     histograms: dict[str, list[int]] = field(
         default_factory=lambda: {g: [0] * BINS for g in GROUPS}
     )
@@ -45,6 +51,7 @@ class Tally:
         self.tiers.update(other.tiers)
         self.sources.update(other.sources)
         self.dropped += other.dropped
+        self.capped.update(other.capped)
         for group, counts in other.histograms.items():
             pairs = zip(self.histograms[group], counts, strict=True)
             self.histograms[group] = [a + b for a, b in pairs]
@@ -60,6 +67,8 @@ class Tally:
             "negatives_per_tier": dict(sorted(self.tiers.items())),
             "negatives_per_source": dict(sorted(self.sources.items())),
             "dropped_queries": self.dropped,
+            "max_uses": dict(sorted(self.capped.items())),
+            "most_used": [list(pair) for pair in self.most_used],
             "histograms": self.histograms,
         }
 
@@ -75,6 +84,8 @@ class Tally:
             Counter(value["negatives_per_tier"]),
             Counter(value["negatives_per_source"]),
             value["dropped_queries"],
+            Counter(value["max_uses"]),
+            [(name, uses) for name, uses in value["most_used"]],
             value["histograms"],
         )
 
@@ -84,26 +95,34 @@ class Tally:
         return sum(int(n) * queries for n, queries in self.negatives.items())
 
 
-def tally_block(
-    candidates: Candidates, reasons: U16, negatives: Negatives, positives: F32, edges: F32
-) -> Tally:
-    """Count one block; `edges` [BINS + 1] are the score bins, `positives` [P] their scores."""
+def tally_candidates(candidates: Candidates, reasons: U16, positives: F32, edges: F32) -> Tally:
+    """Count what a block chooses from.
+
+    `edges` [BINS + 1] are the score bins, `positives` [P] the scores of the block's positives.
+    """
     real = candidates.ids != PAD_ID
     rejected = (reasons != 0) & real & np.isfinite(candidates.scores)
-    drawn = negatives.ids != PAD_ID
-    per_query = np.unique(negatives.counts(), return_counts=True)
-    scores = (positives, negatives.scores[drawn], candidates.scores[rejected])
+    scores = (positives, np.empty(0, dtype=np.float32), candidates.scores[rejected])
     return Tally(
         queries=reasons.shape[0],
         candidates=int(real.sum()),
         kept=int(((reasons == 0) & real).sum()),
         reasons=Counter({str(r.name): int(((reasons & np.uint16(r)) != 0).sum()) for r in Reason}),
+        histograms={g: _histogram(s, edges) for g, s in zip(GROUPS, scores, strict=True)},
+    )
+
+
+def tally_negatives(negatives: Negatives, edges: F32) -> Tally:
+    """Count what a block has chosen; its queries are counted with its candidates."""
+    drawn = negatives.ids != PAD_ID
+    per_query = np.unique(negatives.counts(), return_counts=True)
+    tally = Tally(
         negatives=Counter({str(n): int(c) for n, c in zip(*per_query, strict=True)}),
         tiers=_counts(negatives.tiers[drawn], TIERS),
         sources=_counts(negatives.source[drawn], negatives.sources),
-        dropped=reasons.shape[0] - negatives.query_rows.size,
-        histograms={g: _histogram(s, edges) for g, s in zip(GROUPS, scores, strict=True)},
     )
+    tally.histograms[GROUPS[1]] = _histogram(negatives.scores[drawn], edges)
+    return tally
 
 
 def _counts(numbers: npt.NDArray[np.uint8], names: Sequence[str]) -> Counter[str]:

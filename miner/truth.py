@@ -20,7 +20,7 @@ from ..core.errors import PyriteError
 from ..core.ids import I64
 from ..core.progress import progress
 from ..core.rng import U64
-from ..core.run import Prepared, build_encoder, prepare
+from ..core.run import Prepared, build_encoder, prepare_mining
 from ..core.tables import Qrels
 from ..indexes.retrieve import retrieve
 from ..indexes.sources import SearchInputs
@@ -97,7 +97,7 @@ def truth_test(
     Vectors and candidates are read where they are on disk. Memory: one block of queries. Raises
     PyriteError if no query has two positives with different texts, and what `mine` raises.
     """
-    prepared = prepare(config, encoder or build_encoder(config), config.dataset.train_split)
+    prepared = prepare_mining(config, encoder or build_encoder(config))
     retrieved = retrieve(SearchInputs.of(prepared), config.retrieve, config.cache, config.threads)
     context = context_of(config, prepared)
     hidden = hide_positives(prepared, context.doc_texts_N, config.seed)
@@ -155,7 +155,13 @@ class _Test:
         self.pos_scores: F32 = exact_scores(vectors, prepared.corpus, hidden.kept[:, None])[:, 0]
         method = config.filters.calibrate
         calibration = fit_calibration(method, self.pos_scores, candidates.scores)
-        self.context = replace(context, qrels=hidden.qrels, calibration=calibration)
+        triangles = context.triangles
+        if triangles is not None:
+            rows = prepared.queries.rows[hidden.places]
+            triangles = triangles.with_positives(rows, hidden.kept)
+        self.context = replace(
+            context, qrels=hidden.qrels, calibration=calibration, triangles=triangles
+        )
 
     def run(self, grid: list[Setting]) -> Truth:
         """Draw for every setting, block by block."""
@@ -170,7 +176,9 @@ class _Test:
                 for found, setting in zip(sums, grid, strict=True):
                     found.append(self._draw(block, part, setting))
                 bar.update(part.size)
-        rows = [_row(s, np.concatenate(b), self.config.seed) for s, b in zip(grid, sums, strict=True)]
+        rows = [
+            _row(s, np.concatenate(b), self.config.seed) for s, b in zip(grid, sums, strict=True)
+        ]
         return Truth(int(size), int(self.hidden.pairs.docs.size), retrieved, tuple(rows))
 
     def _is_hidden(self, query_rows: I64, ids: I64) -> npt.NDArray[np.bool_]:

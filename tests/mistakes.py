@@ -78,7 +78,7 @@ def config_cases() -> dict[str, Case]:
         "override with empty part": given("train.=3", "override 'train.=3'", form),
         "override not YAML": given("name={a: [", "override 'name={a: ['", "not valid YAML"),
         "override below a value": given("name.a=1", "override 'name.a=1'", "'name' is a value"),
-        "override unknown": given("sampler.m=3", "unknown key 'sampler.m'", "mean 'sampler.n'?"),
+        "override unknown": given("sampler.tua=3", "key 'sampler.tua'", "mean 'sampler.tau'?"),
         "name with slash": given("name=a/b", "name='a/b'", "pattern"),
         "name that climbs": given("name=..", "name='..'", "pattern"),
         "window upside down": Case(

@@ -198,7 +198,7 @@ TRIPLES = st.lists(
     st.integers(0, 10_000),
     TRIPLES,
     st.lists(st.integers(0, 3), min_size=1, max_size=4, unique=True),
-    st.sampled_from([-1.0, -0.3, 0.0, 0.35, 0.81]),
+    st.sampled_from([-1.0, -0.3, 0.0, 0.35, 0.81, 1.0]),
 )
 def test_near_positives_equal_a_plain_loop(
     seed: int, judged: list[tuple[int, int, int]], rows: list[int], threshold: float
@@ -216,7 +216,7 @@ def test_near_positives_equal_a_plain_loop(
                 a, b = vectors[positive].astype(float), vectors[candidate].astype(float)
                 norms = np.sqrt((a @ a) * (b @ b))
                 cosines.append(float(a @ b) / norms if norms else 0.0)
-            expected = candidate >= 0 and any(c > threshold for c in cosines)
+            expected = candidate >= 0 and any(c >= threshold for c in cosines)
             assert found[at, column] == expected
     for at in range(len(rows)):
         alone = near_positives(
@@ -239,6 +239,6 @@ def test_angles_to_a_positive() -> None:
 
 def test_a_threshold_that_is_no_cosine_is_refused() -> None:
     qrels = Qrels.build(np.array([0]), np.array([0]), np.array([1]), 1)
-    with pytest.raises(PyriteError, match="threshold=1"):
+    with pytest.raises(PyriteError, match=r"threshold=1\.01"):
         near_positives(np.zeros((1, 1), np.int64), np.array([0]), qrels,
-                       Embeddings.from_array(corpus(0)), 1.0)  # fmt: skip
+                       Embeddings.from_array(corpus(0)), 1.01)  # fmt: skip

@@ -28,6 +28,9 @@ _HOMES = {
     "EvalConfig": "eval.evaluate",
     "Evaluation": "eval.evaluate",
     "evaluate": "eval.evaluate",
+    "audit": "miner.audit",
+    "suggest": "miner.suggest",
+    "truth_test": "miner.truth",
     "MineConfig": "miner.mine",
     "Mined": "miner.mine",
     "mine": "miner.mine",
@@ -45,10 +48,13 @@ __all__ = [
     "TrainConfig",
     "Trained",
     "__version__",
+    "audit",
     "evaluate",
     "load_config",
     "mine",
+    "suggest",
     "train",
+    "truth_test",
 ]
 
 

@@ -48,7 +48,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("pyrite").setLevel(logging.INFO)
     try:
-        app()
+        app(prog_name="pyrite")
     except PyriteError as error:
         _fail(str(error))
     except SystemExit as end:
@@ -130,6 +130,20 @@ def suggest(
     Console().print(suggestion_table(suggestion))
     typer.echo(explanation(suggestion))
     typer.echo(f"wrote {plot}")
+
+
+@app.command()
+def truth(config: _Config, overrides: _Overrides = None, as_json: _Json = False) -> None:
+    """Hide known positives and count how many each setting draws as negatives."""
+    from .miner.truth import truth_test
+    from .miner.truth_report import truth_table
+    from .trainers.train import TrainConfig
+
+    found = truth_test(_load(TrainConfig, config, overrides))
+    if as_json:
+        typer.echo(json.dumps(found.as_json()))
+        return
+    Console(width=max(110, Console().width)).print(truth_table(found))
 
 
 @app.command()

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import BagOfWords, write_dataset
+from test_miner_mine import positives_of, rows_of, settings
+
+from pyrite.core.config import parse_config
+from pyrite.core.errors import PyriteError
+from pyrite.core.run import prepare
+from pyrite.miner.filters import FilterConfig
+from pyrite.miner.mine import context_of, mine
+from pyrite.miner.samplers import SamplerConfig
+from pyrite.miner.suggest_grid import Setting
+from pyrite.miner.truth import Truth, hide_positives, truth_test
+from pyrite.miner.truth_report import truth_table
+
+OPEN = FilterConfig()
+TOP = Setting("topk", "topk", OPEN, SamplerConfig(name="topk", n=3))
+MARGIN = Setting("margin", "margin", FilterConfig(margin=0.1), SamplerConfig(name="topk", n=3))
+RANDOM = Setting("random", "random", OPEN, SamplerConfig(name="random", n=3))
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Path:
+    """Queries with one to four positives that share a word with them, and other documents."""
+    corpus, queries, qrels = {}, {}, []
+    for q in range(12):
+        queries[f"q{q:02d}"] = f"alpha{q} beta{q}"
+        for p in range(q % 4 + 1):
+            corpus[f"p{q:02d}{p}"] = f"alpha{q} beta{q} gamma{p} delta{p} note{q}{p}"
+            qrels.append((f"q{q:02d}", f"p{q:02d}{p}", 1))
+        for other in range(6):
+            corpus[f"n{q:02d}{other}"] = f"alpha{q} gamma{other} epsilon{other} zeta{q}{other}"
+    return write_dataset(tmp_path / "several", corpus, queries, {"train": qrels})
+
+
+def test_hidden_positives_are_counted_as_a_plain_run_on_reduced_labels(
+    tmp_path: Path, several: Path
+) -> None:
+    """Mining with the other labels deleted from the file draws the same negatives."""
+    config = settings(tmp_path, several, filters={})
+    prepared = prepare(config, BagOfWords(), "train")
+    hidden = hide_positives(prepared, context_of(config, prepared).doc_texts_N, config.seed)
+    found = truth_test(config, BagOfWords(), [TOP, MARGIN, RANDOM])
+
+    queries, docs = hidden.qrels.pairs()
+    ids = prepared.dataset.queries.id_strings, prepared.dataset.corpus.id_strings
+    reduced = several.parent / "reduced"
+    (reduced / "qrels").mkdir(parents=True)
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        (reduced / name).write_bytes((several / name).read_bytes())
+    lines = [f"{q}\t{d}\t1" for q, d in zip(ids[0](queries), ids[1](docs), strict=True)]
+    header = "query-id\tcorpus-id\tscore\n"
+    (reduced / "qrels" / "train.tsv").write_text(header + "\n".join(lines) + "\n", "utf-8")
+    secret = positives_of(several)
+    left = positives_of(reduced)
+    tested = {q for q in secret if len(secret[q]) > 1}
+    assert all(len(left[q]) == 1 for q in tested)
+    assert found.queries == len(tested)
+    assert found.hidden == sum(len(secret[q]) - 1 for q in tested)
+
+    for row in found.rows:
+        sampler = {"name": row.setting.sampler.name, "n": 3}
+        filters = row.setting.filters.model_dump()
+        run = settings(tmp_path / row.setting.label, reduced, sampler=sampler, filters=filters)
+        mined = [r for r in rows_of(mine(run, BagOfWords()).folder) if r["query_id"] in tested]
+        drawn = [(r["query_id"], d) for r in mined for d in r["negative_ids"]]
+        hits = [d in secret[q] - left[q] for q, d in drawn]
+        gaps = [s - r["pos_score"] for r in mined for s in r["scores"]]
+        assert (row.drawn, row.found) == (len(drawn), sum(hits))
+        assert row.false_negatives == pytest.approx(np.mean(hits))
+        assert row.hardness == pytest.approx(np.mean(gaps), abs=1e-6)
+
+
+def by_name(found: Truth) -> dict[str, Any]:
+    return {row.setting.label: row for row in found.rows}
+
+
+def test_the_top_holds_hidden_positives_and_random_documents_few(
+    tmp_path: Path, several: Path
+) -> None:
+    found = truth_test(settings(tmp_path, several, filters={}), BagOfWords(), [TOP, RANDOM])
+    rows = by_name(found)
+    assert found.retrieved == found.hidden
+    assert rows["topk"].false_negatives > 0.4 > rows["random"].false_negatives
+    assert rows["topk"].hardness > rows["random"].hardness
+    for row in found.rows:
+        low, high = row.false_negatives_ci95
+        assert low <= row.false_negatives <= high
+        assert row.hardness_ci95[0] <= row.hardness <= row.hardness_ci95[1]
+    assert rows["topk"].false_negatives_ci95[0] < rows["topk"].false_negatives_ci95[1]
+
+
+def test_the_default_grid_the_table_and_repetition(tmp_path: Path, several: Path) -> None:
+    config = settings(tmp_path, several)
+    first, second = truth_test(config, BagOfWords()), truth_test(config, BagOfWords())
+    assert first == second
+    assert first.rows[0].setting.label == "configured"
+    assert truth_table(first).row_count == len(first.rows) > 20
+    assert first.as_json()["settings"][0]["setting"] == "configured"
+
+
+def test_a_setting_that_leaves_nothing_has_no_share(tmp_path: Path, several: Path) -> None:
+    nothing = Setting("none", "none", FilterConfig(max_score=-9.0), SamplerConfig(name="topk"))
+    row = truth_test(settings(tmp_path, several), BagOfWords(), [nothing]).rows[0]
+    assert (row.drawn, row.false_negatives, row.hardness_ci95) == (0, None, None)
+    assert truth_table(truth_test(settings(tmp_path, several), BagOfWords(), [nothing])).row_count
+
+
+def test_without_several_positives_there_is_nothing_to_hide(tmp_path: Path) -> None:
+    corpus = {"a": "one text", "b": "one  TEXT", "c": "three"}
+    qrels = {"train": [("q", "a", 1), ("q", "b", 1)]}
+    data = write_dataset(tmp_path / "data", corpus, {"q": "one"}, qrels)
+    config = parse_config(
+        type(settings(tmp_path, data)),
+        {**settings(tmp_path, data).model_dump(), "retrieve": {"depth": 3}},
+    )
+    with pytest.raises(PyriteError, match=r"no query has two positives with different texts"):
+        truth_test(config, BagOfWords(), [TOP])
