@@ -32,24 +32,30 @@ class FlatIndex:
         """The true top `k`: ids int64 [B, k] and scores float32 [B, k], in the total order.
 
         The proposer offers at least k + 32; they are scored again, correctly rounded. A query
-        whose k-th score is not above all that may have been left out is searched again, wider, so
-        ties at the border are settled by id and not by luck. Raises PyriteError if k > N or the
-        dimensions differ.
+        whose k-th score is not above all that may have been left out is searched again, first
+        with a smaller rounding error, then wider: so ties at the border are settled by id and not
+        by luck. Raises PyriteError if k > N or the dimensions differ.
         """
         check_search(len(self), self._corpus.dimension, queries_BD, k)
         ids = np.empty((queries_BD.shape[0], k), dtype=np.int64)
         scores = np.empty((queries_BD.shape[0], k), dtype=np.float32)
         open_rows = np.arange(queries_BD.shape[0])
         width = self._width(k)
+        proposer = self._proposer
         while open_rows.size:
             still_open = []
             step = max(1, _PROPOSALS // width)
             for start in range(0, open_rows.size, step):
                 rows = open_rows[start : start + step]
-                ids[rows], scores[rows], settled = self._settle(queries_BD[rows], k, width)
+                ids[rows], scores[rows], settled = self._settle(
+                    queries_BD[rows], k, width, proposer
+                )
                 still_open.append(rows[~settled])
             open_rows = np.concatenate(still_open)
-            width = min(width * 4, len(self))
+            closer = proposer.closer()
+            if closer is None:
+                width = min(width * 4, len(self))
+            proposer = closer or proposer
         return ids, scores
 
     def memory_bytes(self, batch: int, k: int) -> int:
@@ -65,15 +71,15 @@ class FlatIndex:
         return min(k + max(_MARGIN, k // 4), len(self))
 
     def _settle(
-        self, queries_BD: F32, k: int, width: int
+        self, queries_BD: F32, k: int, width: int, proposer: Proposer
     ) -> tuple[I64, F32, npt.NDArray[np.bool_]]:
         """Top `k` among `width` proposals, and whether nothing left out could belong to it."""
-        found, floor_B = self._proposer.propose(queries_BD, width)
-        exact = exact_scores(queries_BD, self._corpus, found, self._proposer.largest)
+        found, floor_B = proposer.propose(queries_BD, width)
+        exact = exact_scores(queries_BD, self._corpus, found, proposer.largest)
         ids, scores = order_rows(found, exact, self._rank_N, k)
         if width == len(self):
             return ids, scores, np.ones(len(ids), dtype=bool)
-        return ids, scores, scores[:, -1] > self._proposer.ceiling(queries_BD, floor_B)
+        return ids, scores, scores[:, -1] > proposer.ceiling(queries_BD, floor_B)
 
 
 def check_search(size: int, dimension: int, queries_BD: F32, k: int) -> None:

@@ -43,6 +43,9 @@ class Proposer(Protocol):
     def ceiling(self, queries_BD: F32, floor_B: F32) -> F64:
         """No document left out under `floor_B` has a true score above it, float64 [B]."""
 
+    def closer(self) -> Proposer | None:
+        """One with a smaller error, for the queries that this one leaves open; None at the end."""
+
     def memory_bytes(self, batch: int, width: int) -> int:
         """Bound of one call, beside the mapped corpus."""
 
@@ -159,6 +162,9 @@ class FaissProposer:
     def ceiling(self, queries_BD: F32, floor_B: F32) -> F64:
         error = float32_error(queries_BD.shape[1]) * self.largest
         return np.asarray(floor_B + error * norms(queries_BD), dtype=np.float64)
+
+    def closer(self) -> Proposer | None:
+        return None
 
     def memory_bytes(self, batch: int, width: int) -> int:
         block = min(_BLOCK_ROWS, len(self._corpus))

@@ -14,7 +14,9 @@ from ..core.encoder import F32
 from ..core.ids import I64
 
 _GROUP = 16
-_DENSE = 2  # more than one group in this many reaches the floor: take the top of the whole tile
+# above these shares the top of the whole tile is taken: equal scores would flood the sieve
+_DENSE_GROUPS = 2
+_DENSE = 16
 _KEPT = 4  # entries kept for each one asked for, before they are cut down
 
 
@@ -56,19 +58,23 @@ class Sieve:
             highest = self._raised(maxima)
             floor = highest.amin(dim=1)
         rows, groups = _places(maxima >= floor[:, None])
-        if rows.numel() * _DENSE > maxima.numel():
-            self._add_top(scores_BC, first)
-            return
         if highest is self._highest:
             found = maxima[rows, groups]
             highest = self._raised(_as_matrix(rows, found, maxima.shape[0]))
             floor = highest.amin(dim=1)
             still = found >= floor[rows]
             rows, groups = rows[still], groups[still]
-        self._highest = highest
+        if rows.numel() * _DENSE_GROUPS > maxima.numel():
+            self._add_top(scores_BC, first)
+            return
         first_member = rows * scores_BC.shape[1] + groups
         values = torch.take(scores_BC, first_member[:, None] + torch.arange(group) * stride)
-        at, member = _places(values >= floor[rows, None])
+        above = values >= floor[rows, None]
+        if int(above.sum()) * _DENSE > scores_BC.numel():
+            self._add_top(scores_BC, first)
+            return
+        self._highest = highest
+        at, member = _places(above)
         self._keep(rows[at], first + groups[at] + member * stride, values[at, member])
 
     def _add_top(self, scores_BC: torch.Tensor, first: int) -> None:

@@ -8,6 +8,7 @@ results are the same bytes either way.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,7 +19,7 @@ from ..core.embeddings import Embeddings
 from ..core.encoder import F32
 from ..core.errors import PyriteError
 from ..core.ids import I64
-from .proposers import F64, NORM_ROWS, float32_error, norms
+from .proposers import F64, NORM_ROWS, Proposer, float32_error, norms
 from .sieve import Sieve
 
 _TILE_QUERIES = 1024
@@ -112,6 +113,13 @@ class TorchProposer:
             # both factors and the result are rounded to half precision, the sum is float32
             return floor_B + sums + 1.01 * 3 * _HALF_ROUNDOFF * sizes * self.largest
         return np.asarray(floor_B + sums, dtype=np.float64)
+
+    def closer(self) -> Proposer | None:
+        if self._dtype is torch.float32:
+            return None
+        single = copy.copy(self)
+        single._dtype = torch.float32
+        return single
 
     def memory_bytes(self, batch: int, width: int) -> int:
         workers = _WORKERS if self._device.type == "cpu" else 1

@@ -45,11 +45,11 @@ def mining_table(tally: Tally, n: int) -> Table:
 
 
 def _add_uses(table: Table, tally: Tally) -> None:
-    over = tally.capped["dropped"]
-    if over:
-        table.add_row("draws over max_uses", f"{over:,}", "")
-        table.add_row("  replaced by a spare", f"{tally.capped['replaced']:,}", "")
-        table.add_row("  missing", f"{tally.capped['missing']:,}", "")
+    if not tally.capped:
+        return
+    table.add_row("draws over max_uses", f"{tally.capped['dropped']:,}", "")
+    table.add_row("  replaced by a spare", f"{tally.capped['replaced']:,}", "")
+    table.add_row("  missing", f"{tally.capped['missing']:,}", "")
     for name, uses in tally.most_used[:1]:
         row = (f"most used: {escape(name)}", f"{uses:,}", _share(uses, tally.queries))
         table.add_row(*row)

@@ -17,6 +17,7 @@ from pyrite.core.text import normalise
 from pyrite.miner.choose import Context, choose, reasons_of
 from pyrite.miner.draw import first_draw_probability
 from pyrite.miner.filters import FilterConfig, score_reasons
+from pyrite.miner.popularity import owner_counts
 from pyrite.miner.samplers import SAMPLERS, SamplerConfig, Scored, log_weights
 
 I64 = npt.NDArray[np.int64]
@@ -148,7 +149,8 @@ def test_choosing_equals_a_plain_loop(
     w = world(seed)
     c = w.candidates
     reasons = reasons_of(c, w.pos_scores, w.context, filters)
-    weights = log_weights(Scored(c.scores, reasons, w.pos_scores), sampler)
+    owners = owner_counts(c.ids, w.context.qrels)
+    weights = log_weights(Scored(c.scores, reasons, w.pos_scores, owners), sampler)
     chances = first_draw_probability(weights)
     found = run(w, filters, sampler, seed)
     for q in range(QUERIES):

@@ -88,7 +88,7 @@ def test_the_top_holds_hidden_positives_and_random_documents_few(
     assert found.retrieved == found.hidden
     assert rows["topk"].false_negatives > 0.4 > rows["random"].false_negatives
     assert rows["topk"].hardness > rows["random"].hardness
-    for row in found.rows:
+    for row in by_name(found).values():
         low, high = row.false_negatives_ci95
         assert low <= row.false_negatives <= high
         assert row.hardness_ci95[0] <= row.hardness <= row.hardness_ci95[1]

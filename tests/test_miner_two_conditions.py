@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 import pytest
 from fakes import BagOfWords, toy_dataset
 from hypothesis import given
@@ -43,7 +43,8 @@ def met(queries: F32, docs: F32, positive: list[int], ids: list[list[int]]) -> l
     pos_scores = exact_scores(queries, corpus, picked[:, None])[:, 0]
     candidates = Candidates.of_one(rows, table, scores, "dense")
     triangles = Triangles(corpus, picked, lengths(asked, rows))
-    return meets_two_conditions(candidates, pos_scores, triangles).tolist()
+    found: list[list[bool]] = meets_two_conditions(candidates, pos_scores, triangles).tolist()
+    return found
 
 
 def test_worked_angles_keep_only_the_one_on_the_other_side() -> None:
@@ -149,19 +150,24 @@ def test_a_run_marks_what_fails_and_draws_only_what_meets_the_rule(tmp_path: Pat
     triangles = triangles_of(prepared, "min")
     rows = prepared.queries.rows
     vectors = prepared.queries.embeddings.take(np.arange(rows.size))
-    candidates = json.loads((mined.folder / "manifest.json").read_text("utf-8"))
-    assert candidates["config"]["filters"]["two_conditions"] is True
-    kept = (reasons == 0).sum(axis=1)
+    drawn = {
+        row["query_id"]: row["negative_ids"]
+        for row in pq.read_table(mined.folder / "negatives.parquet").to_pylist()
+    }
+    tables, kept = prepared.dataset, (reasons == 0).sum(axis=1)
     for at, row in enumerate(rows.tolist()):
         pos = prepared.corpus.take(triangles.positive[[row]])[0]
         judged = set(prepared.qrels.positives(row).tolist())
-        near = cosine(vectors[at], pos) + 1e-6
-        possible = 0
-        for doc in range(len(prepared.corpus)):
-            vector = prepared.corpus.take(np.array([doc]))[0]
-            mine_ = cosine(vectors[at], vector)
-            possible += doc not in judged and mine_ > near and mine_ > cosine(pos, vector) + 1e-6
-        assert kept[at] <= possible
+        possible = {
+            doc
+            for doc, vector in enumerate(prepared.corpus.take(np.arange(len(prepared.corpus))))
+            if doc not in judged
+            and cosine(vectors[at], vector) > cosine(vectors[at], pos) - 1e-6
+            and cosine(vectors[at], vector) > cosine(pos, vector) - 1e-6
+        }
+        assert kept[at] <= len(possible)
+        names = drawn[tables.queries.id_strings([row])[0]]
+        assert set(tables.corpus.ids.find(names).tolist()) <= possible
 
 
 def test_blocks_change_nothing(tmp_path: Path) -> None:

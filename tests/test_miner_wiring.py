@@ -16,7 +16,7 @@ from fakes import BagOfWords, write_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from test_miner_choose import FILTERS, QUERIES, SEEDS, world
+from test_miner_choose import FILTERS, QUERIES, SEEDS, World, world
 from test_miner_hubness import DOC_HASHES, drawings, query_hashes
 from test_miner_mine import (
     allowed_oracle,
@@ -29,7 +29,7 @@ from test_miner_mine import (
     texts_of,
     vectors_of,
 )
-from test_miner_mix import MIXES, pools
+from test_miner_mix import MIXES, PlainQuery, pools
 
 from pyrite.core.candidates import Reason
 from pyrite.core.digest import u64_array
@@ -47,6 +47,7 @@ from pyrite.miner.samplers import SamplerConfig
 OPEN = {"percent": None, "margin": None}
 TOPK = {"name": "topk", "n": 4}
 SIMANS = {"name": "simans", "n": 4, "a": 0.1}
+RANDOM = {"name": "random", "n": 4}
 MIX: dict[str, Any] = {
     "mix": [{"name": "simans", "n": 2}, {"name": "topk", "n": 1}, {"name": "random", "n": 1}],
     "on_short": ["relax", "random_fill"],
@@ -80,7 +81,7 @@ def test_what_lies_close_to_a_positive_has_a_reason(
         assert {doc for (doc, _), hit in zip(ranked[:60], marked, strict=True) if hit} == near
         assert chosen(mined)[query] == [doc for doc in allowed if doc not in near][:4]
         total += len(near)
-    assert mined.tally.reasons["NEAR_DUPLICATE"] == total > 30
+    assert mined.tally.reasons["NEAR_DUPLICATE"] == total > 1
 
 
 def test_relax_does_not_take_a_near_duplicate_back(toy: Path, tmp_path: Path) -> None:
@@ -108,8 +109,9 @@ def test_relax_does_not_take_a_near_duplicate_back(toy: Path, tmp_path: Path) ->
 def test_a_setting_out_of_range_is_named(
     toy: Path, tmp_path: Path, section: str, key: str, value: float
 ) -> None:
+    changes: dict[str, Any] = {section: {key: value}}
     with pytest.raises(PyriteError, match=rf"{section}\.{key}"):
-        settings(tmp_path, toy, **{section: {key: value}})
+        settings(tmp_path, toy, **changes)
 
 
 @pytest.fixture
@@ -136,13 +138,14 @@ def test_near_copies_in_words_are_one_document(tmp_path: Path, edited: Path) -> 
     # a mix of retrieved and random documents, which do not see each other's copies
     parts = [{"name": "topk", "n": 3}, {"name": "random", "n": 9}]
     sampler = {"mix": parts, "on_short": ["relax", "random_fill"]}
-    plain = mine(settings(tmp_path, edited, filters=OPEN, sampler=sampler), BagOfWords())
+    changes: dict[str, Any] = {"sampler": sampler, "retrieve": {"depth": 12}}
+    plain = mine(settings(tmp_path, edited, filters=OPEN, **changes), BagOfWords())
     assert len(chosen(plain)["q"]) == 11
-    filters = {**OPEN, "near_text": 0.7}
-    mined = mine(settings(tmp_path, edited, filters=filters, sampler=sampler), BagOfWords())
+    near = settings(tmp_path, edited, filters={**OPEN, "near_text": 0.7}, **changes)
+    mined = mine(near, BagOfWords())
     assert sorted(doc[0] for doc in chosen(mined)["q"]) == ["c", *"xxxxx"]
     assert mined.tally.reasons["NEAR_DUPLICATE"] == 2 + 3
-    assert mine(settings(tmp_path, edited, filters=filters, sampler=sampler), BagOfWords()).reused
+    assert mine(near, BagOfWords()).reused
 
 
 def test_without_the_extra_the_run_before_stays(
@@ -207,7 +210,7 @@ def test_the_cap_is_a_matching_over_the_whole_run(
     assert mined.tally.drawn == sum(map(len, expected.values()))
 
 
-@pytest.mark.parametrize("sampler", [SIMANS, MIX], ids=["simans", "mix"])
+@pytest.mark.parametrize("sampler", [SIMANS, MIX, RANDOM], ids=["simans", "mix", "random"])
 def test_no_document_is_used_more_often_and_the_order_of_things_changes_no_byte(
     toy: Path, tmp_path: Path, sampler: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,9 +262,10 @@ def test_a_run_that_dies_before_the_cap_goes_on_with_its_parts(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pyrite.miner.choose_all.choose_mix", counted)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr("pyrite.miner.choose_all.cap_parts", dies)
-        mine(config, BagOfWords())
+        with pytest.raises(KeyboardInterrupt):
+            mine(config, BagOfWords())
     assert len(calls) == 4
     resumed = mine(config, BagOfWords())
     assert len(calls) == 4
@@ -288,6 +292,21 @@ def test_the_most_used_documents_are_recorded_and_shown(toy: Path, tmp_path: Pat
     assert f"replaced by a spare {mined.tally.capped['replaced']}" in lines
 
 
+def spares_plainly(
+    w: World, filters: FilterConfig, config: SamplerConfig, seed: int, q: int
+) -> list[Any]:
+    """(document, source, tier) of a second round after a first, document by document."""
+    query = PlainQuery(w, filters, seed, q)
+    for _ in range(2):
+        query.found = []
+        for number, part in enumerate(config.parts):
+            query.part(part, number)
+        steps = [step for step in config.on_short if step != "drop_query"]
+        for number, step in enumerate(steps, start=len(config.parts)):
+            query.step(step, number, config.total)
+    return query.found
+
+
 @given(SEEDS, FILTERS, MIXES, st.booleans())
 def test_spares_continue_the_draw(
     seed: int, filters: FilterConfig, config: SamplerConfig, drop: bool
@@ -303,13 +322,16 @@ def test_spares_continue_the_draw(
     first = take_columns(wide, np.tile(np.arange(n), (plain.query_rows.size, 1)))
     for name in ("query_rows", "ids", "scores", "ranks", "probabilities", "tiers", "pos_scores"):
         assert np.array_equal(getattr(first, name), getattr(plain, name))
-    for q, row in zip(wide.query_rows.tolist(), wide.ids.tolist(), strict=True):
-        docs = [doc for doc in row if doc >= 0]
-        texts = w.context.doc_texts_N[docs].tolist()
-        assert len(set(texts)) == len(texts)
+    for at, q in enumerate(wide.query_rows.tolist()):
+        expected = spares_plainly(w, filters, config, seed, q)
+        assert [doc for doc in wide.ids[at, n:].tolist() if doc >= 0] == [d for d, _, _ in expected]
+        assert [wide.sources[s] for s in wide.source[at, n:][: len(expected)]] == [
+            source for _, source, _ in expected
+        ]
+        assert wide.tiers[at, n:][: len(expected)].tolist() == [tier for _, _, tier in expected]
+        docs = [doc for doc in wide.ids[at].tolist() if doc >= 0]
+        assert len(set(w.context.doc_texts_N[docs].tolist())) == len(docs)
         assert not set(docs) & w.positives[q]
-    spare_only = (wide.ids[:, :n] < 0).all(axis=1) & (wide.ids[:, n:] >= 0).any(axis=1)
-    assert not spare_only.any() or len(config.mix) > 1 or config.on_short
 
 
 @given(SEEDS, FILTERS, MIXES)
