@@ -28,6 +28,9 @@ class SamplerPart(Section):
     n: int = Field(4, ge=1, le=1000, description="negatives per query")
     a: float = Field(0.5, ge=0, le=1e9, description="SimANS: sharpness on the logit scale s / tau")
     b: float = Field(0.0, description="SimANS: the peak lies b logits above the positive")
+    kernel: Literal["gauss", "laplace"] = Field(
+        "gauss", description="SimANS: fall with the square of the distance, or with the distance"
+    )
     tau: float = Field(0.05, gt=0, description="SimANS: temperature that makes scores logits")
     window_min: int = Field(10, ge=0, description="window: first rank, 0-based, included")
     window_max: int = Field(210, ge=1, description="window: last rank, excluded")
@@ -125,6 +128,9 @@ def window(view: Scored, config: SamplerPart) -> F32:
 def simans(view: Scored, config: SamplerPart) -> F32:
     """SimANS, arXiv 2210.11773: `-a * ((s - s_pos) / tau - b)^2`, on the logit scale.
 
+    The `laplace` kernel is the absolute value in place of the square, as in the authors' code for
+    MS MARCO passages (there a = 3).
+
     Computed as a logarithm, so nothing underflows when no candidate is near the positive.
     """
     finite = np.isfinite(view.scores)
@@ -132,7 +138,10 @@ def simans(view: Scored, config: SamplerPart) -> F32:
     weights -= view.pos_scores[:, None]
     weights /= config.tau
     weights -= config.b
-    np.square(weights, out=weights)
+    if config.kernel == "gauss":
+        np.square(weights, out=weights)
+    else:
+        np.abs(weights, out=weights)
     weights *= -config.a
     out = weights.astype(np.float32)
     out[~finite] = -np.inf

@@ -51,6 +51,16 @@ def test_simans_probabilities_of_worked_scores(a: float, b: float, expected: lis
     assert chances(simans(WORKED, 4.0, a, b)) == pytest.approx(expected, abs=1e-5)
 
 
+def test_the_laplace_kernel_of_worked_scores() -> None:
+    config = SamplerConfig(name="simans", kernel="laplace", a=3.0, b=0.0, tau=1.0)
+    weights = log_weights(view(WORKED, 4.0), config)[0]
+    expected = [0.045176, 0.907392, 0.045176, 0.002249, 0.000006]
+    assert chances(np.asarray(weights)) == pytest.approx(expected, abs=1e-5)
+    shifted = SamplerConfig(name="simans", kernel="laplace", a=2.0, b=-1.0, tau=0.5)
+    plain = [-2.0 * abs((s - 4.0) / 0.5 + 1.0) for s in WORKED]
+    assert log_weights(view(WORKED, 4.0), shifted)[0].tolist() == pytest.approx(plain)
+
+
 def test_simans_far_from_the_positive_does_not_underflow() -> None:
     weights = simans([20.0, 30.0], 70.0, 0.5, 0.0)
     assert weights.tolist() == [-1250.0, -800.0]
