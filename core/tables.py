@@ -145,16 +145,17 @@ class Qrels:
         Yields places among `query_rows` and their document rows. The work of comparing is linear
         in the number of positives.
         """
-        positive = self.grades >= self.min_grade
-        before = np.concatenate(([0], np.cumsum(positive)))
-        docs = self.docs[positive]
-        first, last = before[self.indptr[query_rows]], before[self.indptr[query_rows + 1]]
-        places = np.flatnonzero(first < last)
-        turn = 0
-        while places.size:
-            yield places, docs[first[places] + turn]
-            turn += 1
-            places = places[first[places] + turn < last[places]]
+        first = self.indptr[query_rows]
+        counts = self.indptr[query_rows + 1] - first
+        ends = np.cumsum(counts)
+        flat = np.arange(counts.sum()) + np.repeat(first - (ends - counts), counts)
+        positive = self.grades[flat] >= self.min_grade
+        owners = np.repeat(np.arange(query_rows.size), counts)[positive]
+        docs = self.docs[flat[positive]]
+        number = np.arange(owners.size) - np.searchsorted(owners, owners)
+        for turn in range(int(number.max(initial=-1)) + 1):
+            now = number == turn
+            yield owners[now], docs[now]
 
 
 def check_rows(

@@ -74,9 +74,10 @@ def reasons_of(
             raise ValueError("two_conditions without triangles")
         met = meets_two_conditions(candidates, pos_scores_Q, context.triangles)
         reasons[~met & np.isfinite(candidates.scores)] |= np.uint16(Reason.TWO_CONDITIONS)
-    near = near_duplicates(candidates, context.qrels, context.near, filters)
-    # what is equal has its reason already: the count says what these rules add
-    reasons[near & (structural == 0)] |= np.uint16(Reason.NEAR_DUPLICATE)
+    if filters.near_positive is not None or filters.near_text is not None:
+        near = near_duplicates(candidates, context.qrels, context.near, filters)
+        # what is equal has its reason already: the count says what these rules add
+        reasons[near & (structural == 0)] |= np.uint16(Reason.NEAR_DUPLICATE)
     if filters.max_per_cluster is not None:
         if context.clusters is None:
             raise ValueError("max_per_cluster without clusters")
@@ -115,7 +116,7 @@ def choose(
         context.doc_ids_N[ids],
         part,
     )
-    columns = draw(weights, bits, context.rank_N[ids], config.n)
+    columns = draw(weights, bits, ids, config.n, context.rank_N)
     return picked(candidates, columns, first_draw_probability(weights), pos_scores_Q, tier=0)
 
 

@@ -28,11 +28,16 @@ def noise_bits(
     return combine(root[:, None], doc_hashes_QK)
 
 
-def draw(log_weights_QK: F32, bits_QK: U64, ties_QK: I64, n: int) -> I64:
+def draw(log_weights_QK: F32, bits_QK: U64, ties_QK: I64, n: int, rank_N: I64 | None = None) -> I64:
     """Columns of the drawn candidates, best key first, int64 [Q, n]; -1 where a row runs short.
 
-    A candidate of weight -inf is never drawn. Equal keys are ordered by `ties_QK` ascending.
+    A candidate of weight -inf is never drawn. Equal keys are ordered by `ties_QK` ascending, or
+    by `rank_N[ties_QK]`, which is looked up for the best candidates only.
     """
+
+    def ordered(keys: npt.NDArray[np.float64], ties: I64) -> I64:
+        return np.lexsort((ties if rank_N is None else rank_N[ties], -keys), axis=-1)[:, :n]
+
     keys = log_weights_QK.astype(np.float64) + gumbel(bits_QK)
     depth = keys.shape[1]
     if n < depth:
@@ -41,18 +46,14 @@ def draw(log_weights_QK: F32, bits_QK: U64, ties_QK: I64, n: int) -> I64:
         lowest = np.partition(best, 1, axis=1)[:, :2]
         # equal keys at the border are settled by all of them, not by where a partition put them
         tied = np.flatnonzero((lowest[:, 0] == lowest[:, 1]) & np.isfinite(lowest[:, 1]))
-        order = _ordered(best, np.take_along_axis(ties_QK, columns, axis=1), n)
+        order = ordered(best, np.take_along_axis(ties_QK, columns, axis=1))
         order = np.take_along_axis(columns, order, axis=1)
-        order[tied] = _ordered(keys[tied], ties_QK[tied], n)
+        order[tied] = ordered(keys[tied], ties_QK[tied])
     else:
-        order = _ordered(keys, ties_QK, n)
+        order = ordered(keys, ties_QK)
     possible = np.isfinite(np.take_along_axis(keys, order, axis=1))
     columns = np.where(possible, order, -1)
     return np.pad(columns, ((0, 0), (0, n - columns.shape[1])), constant_values=-1)
-
-
-def _ordered(keys: npt.NDArray[np.float64], ties: I64, n: int) -> I64:
-    return np.lexsort((ties, -keys), axis=-1)[:, :n]
 
 
 def first_draw_probability(log_weights_QK: F32) -> F32:

@@ -128,7 +128,7 @@ def _filled(
     query_ids = context.query_ids_Q[pool.candidates.query_rows]
     bits = noise_bits(seed, pool.candidates.generation, query_ids, context.doc_ids_N[ids], number)
     weights = np.where(pool.reasons == 0, 0.0, -np.inf).astype(np.float32)
-    columns = draw(weights, bits, context.rank_N[ids], int(missing_Q.max()))
+    columns = draw(weights, bits, ids, int(missing_Q.max()), context.rank_N)
     return _picked(pool, columns, missing_Q, pos_scores_Q, FILLED)
 
 
