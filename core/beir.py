@@ -17,6 +17,7 @@ import numpy as np
 
 from .digest import digest_bytes, digest_file
 from .errors import PyriteError
+from .json_lines import json_object, whole_text
 from .store import Manifest, atomic_write
 from .tables import Qrels, TextTable, check_rows, write_texts
 
@@ -118,20 +119,8 @@ def _text_rows(path: Path, on_empty: OnEmpty, dropped: list[str]) -> Iterator[tu
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open("rb") as handle:
         for line_number, raw in enumerate(handle, start=1):
-            if not raw.strip():
-                continue
-            try:
-                record = json.loads(raw.decode("utf-8"))
-            except (ValueError, RecursionError) as error:
-                raise PyriteError(
-                    f"{path}:{line_number}: not a JSON object in UTF-8 ({error}); mend the line"
-                ) from error
-            if not isinstance(record, dict):
-                raise PyriteError(
-                    f"{path}:{line_number}: a JSON {type(record).__name__}, but"
-                    " each line must be one JSON object"
-                )
-            yield line_number, record
+            if raw.strip():
+                yield line_number, json_object(raw, f"{path}:{line_number}")
 
 
 def _string(record: dict[str, Any], key: str, where: str) -> str:
@@ -141,13 +130,7 @@ def _string(record: dict[str, Any], key: str, where: str) -> str:
     if not isinstance(value, str):
         found = "missing" if key not in record else f"a {type(value).__name__}"
         raise PyriteError(f"{where}: field {key!r} is {found}; it must be a string")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise PyriteError(
-            f"{where}: field {key!r} holds half a surrogate pair; mend the line"
-        ) from error
-    return value
+    return whole_text(value, key, where)
 
 
 def read_qrels(

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..core.errors import PyriteError
+from ..core.json_lines import json_object
 from ..core.store import atomic_write
 from .negatives_file import FILE
 from .training_formats import Format, guess_format
@@ -132,23 +133,9 @@ def json_records(path: Path) -> Iterator[tuple[int, Record]]:
         try:
             for line, raw in enumerate(handle, start=1):
                 if raw.strip():
-                    yield line, _json_object(raw, f"{path}:{line}")
+                    yield line, json_object(raw, f"{path}:{line}")
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise PyriteError(f"{path}:{line + 1}: not readable as gzip ({error})") from error
-
-
-def _json_object(raw: bytes, where: str) -> Record:
-    try:
-        record = json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise PyriteError(
-            f"{where}: not a JSON object in UTF-8 ({error}); mend the line"
-        ) from error
-    if not isinstance(record, dict):
-        raise PyriteError(
-            f"{where}: a JSON {type(record).__name__}, but each line must be one JSON object"
-        )
-    return record
 
 
 def _write_lines(handle: IO[bytes] | gzip.GzipFile, records: Iterable[Record]) -> None:

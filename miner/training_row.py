@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core.errors import PyriteError
+from ..core.json_lines import whole_text
 
 Record = dict[str, Any]
 
@@ -50,13 +51,7 @@ def as_text(value: Any, key: str, where: str) -> str:
     """`value` if it is a string that UTF-8 can hold, or a PyriteError."""
     if not isinstance(value, str):
         raise PyriteError(f"{where}: field {key!r} is {_kind(value)}; it must be a string")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise PyriteError(
-            f"{where}: field {key!r} holds half a surrogate pair; mend the line"
-        ) from error
-    return value
+    return whole_text(value, key, where)
 
 
 def list_field(record: Record, key: str, where: str) -> list[Any]:
