@@ -16,7 +16,7 @@ from ..core.progress import progress
 from ..core.run import Prepared
 from ..core.store import join_arrays, part_done, seal_part, write_json, write_part
 from .calibrate import fit_calibration
-from .choose import Context, reasons_of
+from .choose import Context
 from .draws import write_draws
 from .filters import FilterConfig
 from .hub_cap import DRAWS, cap_parts, most_used_documents
@@ -112,11 +112,21 @@ def _random_depth(prepared: Prepared, choice: Choice) -> int:
     return min(len(prepared.corpus), wanted + most + _RANDOM_SPARE)
 
 
-def random_block(
-    prepared: Prepared, context: Context, choice: Choice, block: Candidates, places_Q: I64
-) -> Candidates:
-    """Random documents for the queries of a block, which stand at `places_Q` among the mined."""
-    return random_candidates(
+def random_pool(
+    prepared: Prepared,
+    context: Context,
+    choice: Choice,
+    block: Candidates,
+    pos_scores_Q: F32,
+    places_Q: I64,
+) -> Pool | None:
+    """Random documents for the queries of a block, which stand at `places_Q` among the mined.
+
+    None where the sampler draws nothing at random.
+    """
+    if not choice.sampler.needs_random:
+        return None
+    found = random_candidates(
         block.query_rows,
         context.query_ids_Q[block.query_rows],
         prepared.queries.embeddings.take(places_Q),
@@ -125,6 +135,7 @@ def random_block(
         _random_depth(prepared, choice),
         choice.seed,
     )
+    return Pool.of(found, pos_scores_Q, context, choice.filters)
 
 
 def _choose_block(
@@ -139,15 +150,12 @@ def _choose_block(
 ) -> None:
     stop = start + block.query_rows.size
     pos_scores = positives.per_query[start:stop]
-
-    def pool(found: Candidates) -> Pool:
-        return Pool(found, reasons_of(found, pos_scores, context, choice.filters))
-
-    random = None
-    if choice.sampler.needs_random:
-        places = np.arange(start, stop)
-        random = pool(random_block(prepared, context, choice, block, places))
-    retrieved = random if random is not None and choice.only_random else pool(block)
+    places = np.arange(start, stop)
+    random = random_pool(prepared, context, choice, block, pos_scores, places)
+    if random is not None and choice.only_random:
+        retrieved = random
+    else:
+        retrieved = Pool.of(block, pos_scores, context, choice.filters)
     sampler, cap = choice.sampler, choice.sampler.max_uses is not None
     negatives = choose_mix(retrieved, random, pos_scores, context, sampler, choice.seed, cap)
     write_part(stem.with_suffix(".npy"), retrieved.reasons)

@@ -16,10 +16,10 @@ import numpy as np
 from ..core.candidates import PAD_ID, STRUCTURAL, Candidates, Negatives, Reason
 from ..core.encoder import F32
 from ..core.ids import I64
-from .choose import Context, choose, picked
+from .choose import Context, choose, picked, reasons_of
 from .draw import draw, noise_bits
 from .draws import beside, take_columns, take_rows
-from .filters import U16
+from .filters import U16, FilterConfig
 from .samplers import SamplerConfig
 
 RELAXED, FILLED = 1, 2
@@ -35,6 +35,13 @@ class Pool:
 
     candidates: Candidates
     reasons: U16
+
+    @classmethod
+    def of(
+        cls, candidates: Candidates, pos_scores_Q: F32, context: Context, filters: FilterConfig
+    ) -> Pool:
+        """Candidates with the reasons that the rules find."""
+        return cls(candidates, reasons_of(candidates, pos_scores_Q, context, filters))
 
 
 def choose_mix(

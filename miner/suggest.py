@@ -20,13 +20,13 @@ from ..core.run import Prepared, build_encoder, prepare_mining
 from ..indexes.retrieve import retrieve
 from ..indexes.sources import SearchInputs
 from .calibrate import fit_calibration
-from .choose import Context, reasons_of
-from .choose_all import Choice, random_block
+from .choose import Context
+from .choose_all import Choice, random_pool
 from .filters import FilterConfig
 from .mine import MineConfig, context_of
 from .mix import Pool, choose_mix
 from .positives import score_positives
-from .suggest_grid import Setting, settings
+from .suggest_grid import Setting, settings, with_pools
 
 MAX_QUERIES = 2000
 BLOCK_QUERIES = 256
@@ -202,28 +202,19 @@ class _Comparison:
     def _block(self, rows: I64) -> list[_Counts]:
         """Counts of one block for each setting."""
         block = self.candidates.rows(rows)
-        pools: dict[str, Pool] = {}
-        found = []
-        for setting in self.settings:
-            # several settings share their filters
-            key = setting.filters.model_dump_json()
-            if key not in pools:
-                pools[key] = self._pool(block, rows, setting.filters)
-            found.append(self._counts(pools[key], rows, setting))
-        return found
 
-    def _pool(self, block: Candidates, rows: I64, filters: FilterConfig) -> Pool:
-        return Pool(block, reasons_of(block, self.pos_scores[rows], self.context, filters))
+        def pool_of(filters: FilterConfig) -> Pool:
+            return Pool.of(block, self.pos_scores[rows], self.context, filters)
+
+        found = with_pools(self.settings, pool_of)
+        return [self._counts(pool, rows, setting) for setting, pool in found]
 
     def _counts(self, pool: Pool, rows: I64, setting: Setting) -> _Counts:
         # a fall-back would hide how many queries a setting leaves short
         sampler = setting.sampler.model_copy(update={"on_short": []})
         pos_scores, seed = self.pos_scores[rows], self.config.seed
-        random = None
-        if sampler.needs_random:
-            choice = Choice(setting.filters, sampler, seed, BLOCK_QUERIES)
-            block = random_block(self.prepared, self.context, choice, pool.candidates, rows)
-            random = self._pool(block, rows, setting.filters)
+        choice = Choice(setting.filters, sampler, seed, BLOCK_QUERIES)
+        random = random_pool(self.prepared, self.context, choice, pool.candidates, pos_scores, rows)
         negatives = choose_mix(pool, random, pos_scores, self.context, sampler, seed)
         drawn = negatives.ids != PAD_ID
         gaps = negatives.scores.astype(np.float64) - pos_scores[:, None]

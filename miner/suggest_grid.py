@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from .calibrate import Method
 from .filters import FilterConfig
+from .mix import Pool
 from .samplers import SamplerConfig
 
 # a z-score's unit is a standard deviation of the candidates, so its steps are larger
@@ -38,6 +39,18 @@ class Setting:
             "filters": self.filters.model_dump(mode="json", exclude_defaults=True),
             "sampler": {"name": self.sampler.name, **sampler},
         }
+
+
+def with_pools(
+    grid: Iterable[Setting], pool_of: Callable[[FilterConfig], Pool]
+) -> Iterator[tuple[Setting, Pool]]:
+    """Each setting with what its filters leave of a block; equal filters are applied once."""
+    pools: dict[str, Pool] = {}
+    for setting in grid:
+        key = setting.filters.model_dump_json()
+        if key not in pools:
+            pools[key] = pool_of(setting.filters)
+        yield setting, pools[key]
 
 
 def settings(filters: FilterConfig, sampler: SamplerConfig) -> list[Setting]:

@@ -6,6 +6,7 @@ All positives but one of each query with several are hidden. A setting is then a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,11 +27,12 @@ from ..indexes.retrieve import retrieve
 from ..indexes.sources import SearchInputs
 from ..indexes.topk import exact_scores
 from .calibrate import fit_calibration
-from .choose import Context, reasons_of
-from .choose_all import Choice, random_block
+from .choose import Context
+from .choose_all import Choice, random_pool
+from .filters import FilterConfig
 from .mine import MineConfig, context_of
 from .mix import Pool, choose_mix
-from .suggest_grid import Setting, settings
+from .suggest_grid import Setting, settings, with_pools
 
 BLOCK_QUERIES = 256
 RESAMPLES = 2000
@@ -173,8 +175,8 @@ class _Test:
                 part = np.arange(start, min(start + BLOCK_QUERIES, size))
                 block = self.candidates.rows(self.hidden.places[part])
                 retrieved += int(self._is_hidden(block.query_rows, block.ids).sum())
-                for found, setting in zip(sums, grid, strict=True):
-                    found.append(self._draw(block, part, setting))
+                for found, drawn in zip(sums, self._draws(block, part, grid), strict=True):
+                    found.append(drawn)
                 bar.update(part.size)
         rows = [
             _row(s, np.concatenate(b), self.config.seed) for s, b in zip(grid, sums, strict=True)
@@ -184,20 +186,24 @@ class _Test:
     def _is_hidden(self, query_rows: I64, ids: I64) -> npt.NDArray[np.bool_]:
         return self.hidden.pairs.is_positive(query_rows, ids)
 
-    def _draw(self, block: Candidates, part: I64, setting: Setting) -> npt.NDArray[np.float64]:
+    def _draws(
+        self, block: Candidates, part: I64, grid: list[Setting]
+    ) -> Iterator[npt.NDArray[np.float64]]:
+        def pool_of(filters: FilterConfig) -> Pool:
+            return Pool.of(block, self.pos_scores[part], self.context, filters)
+
+        for setting, pool in with_pools(grid, pool_of):
+            yield self._draw(pool, part, setting)
+
+    def _draw(self, pool: Pool, part: I64, setting: Setting) -> npt.NDArray[np.float64]:
         """Drawn negatives, hidden positives among them, and the sum of gaps: float64 [Q, 3]."""
         pos_scores, seed = self.pos_scores[part], self.config.seed
-        sampler, filters = setting.sampler, setting.filters
-
-        def pool(found: Candidates) -> Pool:
-            return Pool(found, reasons_of(found, pos_scores, self.context, filters))
-
-        random = None
-        if sampler.needs_random:
-            choice = Choice(filters, sampler, seed, BLOCK_QUERIES)
-            places = self.hidden.places[part]
-            random = pool(random_block(self.prepared, self.context, choice, block, places))
-        found = choose_mix(pool(block), random, pos_scores, self.context, sampler, seed)
+        choice = Choice(setting.filters, setting.sampler, seed, BLOCK_QUERIES)
+        places = self.hidden.places[part]
+        random = random_pool(
+            self.prepared, self.context, choice, pool.candidates, pos_scores, places
+        )
+        found = choose_mix(pool, random, pos_scores, self.context, setting.sampler, seed)
         drawn = found.ids != PAD_ID
         gaps = np.where(drawn, found.scores.astype(np.float64) - found.pos_scores[:, None], 0.0)
         hits = self._is_hidden(found.query_rows, found.ids)
