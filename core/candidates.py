@@ -31,6 +31,8 @@ class Reason(IntFlag):
     CLUSTER = 256
     NEAR_DUPLICATE = 512
     TWO_CONDITIONS = 1024
+    CLUSTER_FALSE_NEGATIVE = 2048
+    DENOISED = 4096
 
 
 # what excludes a document whatever the scores say; rank windows count the others
@@ -45,8 +47,10 @@ class Candidates:
     the encoder's similarity (without an encoder the source's own score), padded with -inf;
     `source` uint8 [Q, K] numbers the entry of `sources` that ranked the document best;
     `source_rank` int32 [Q, K] is its rank there, from 1, 0 for a source without ranks. Rows are in
-    the order of the fusion; with one source that is (score descending, document id ascending).
-    `generation` is 0 before any refresh.
+    the order of the fusion; with one source that is (score descending, document id ascending), or
+    the positive's neighbours where that source searches with a positive.
+    `generation` is 0 before any refresh. `positive_rows` int64 [Q] is there if each row stands for
+    one positive of its query, whose row in the corpus it is.
     """
 
     query_rows: I64
@@ -56,6 +60,7 @@ class Candidates:
     source_rank: I32
     sources: tuple[str, ...]
     generation: int = 0
+    positive_rows: I64 | None = None
 
     @classmethod
     def of_one(
@@ -102,6 +107,7 @@ class Candidates:
             np.asarray(self.source_rank[part]),
             self.sources,
             self.generation,
+            None if self.positive_rows is None else self.positive_rows[part],
         )
 
 
@@ -112,7 +118,7 @@ class Negatives:
     `ids` int64 [Q, n]; `scores` float32 [Q, n]; `ranks` int32 [Q, n], 1 is the source's top
     document, 0 is padding or unknown (a random document); `source` uint8 [Q, n] numbers `sources`;
     `probabilities` float32 [Q, n], the chance of the first draw; `tiers` uint8 [Q, n], 0 is the
-    configured sampler; `pos_scores` float32 [Q].
+    configured sampler; `pos_scores` float32 [Q]. `positive_rows` as in `Candidates`.
     """
 
     query_rows: I64
@@ -125,6 +131,7 @@ class Negatives:
     pos_scores: F32
     sources: tuple[str, ...]
     generation: int = 0
+    positive_rows: I64 | None = None
 
     def counts(self) -> I64:
         """Number of negatives of each query, int64 [Q]."""

@@ -166,6 +166,24 @@ def embed(
     return _open(folder, chosen.size, layout, content)
 
 
+def encode_in_memory(
+    encoder: Encoder, table: TextTable, role: Role, max_tokens: int, rows: I64 | None = None
+) -> Embeddings:
+    """Encode `rows` of a table (all by default), kept in no cache.
+
+    Raises PyriteError on a vector that is not finite or has the wrong dimension.
+    """
+    chosen = np.arange(len(table)) if rows is None else rows
+    encode = encoder.encode_queries if role == "query" else encoder.encode_documents
+    vectors = np.empty((chosen.size, encoder.dimension), dtype=np.float32)
+    for start in range(0, chosen.size, PART_ROWS):
+        texts = table.texts(chosen[start : start + PART_ROWS])
+        for batch in plan_batches(encoder.lengths(texts, role), max_tokens):
+            found = encode([texts[i] for i in batch])
+            vectors[start + batch] = _checked(found, batch.size, encoder)
+    return Embeddings.from_array(vectors)
+
+
 def _open(folder: Path, rows: int, layout: StoreLayout, content: str) -> Embeddings:
     shard_rows = layout.part_rows * layout.shard_parts
     numbers = range(-(-rows // shard_rows))

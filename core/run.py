@@ -17,6 +17,7 @@ from .encoders import build as encoders
 from .encoders.build import embed_table
 from .ids import I64
 from .qrels_union import unite_qrels
+from .query_encoder import refuse_query_encoder
 from .sbert import EncoderConfig
 from .tables import Qrels
 
@@ -84,16 +85,26 @@ def open_queries(
     return dataset, qrels, rows[np.argsort(dataset.queries.ids.rank_N[rows], kind="stable")]
 
 
-def prepare(config: RunConfig, encoder: Encoder, split: str, more_qrels: bool = False) -> Prepared:
+def prepare(
+    config: RunConfig,
+    encoder: Encoder,
+    split: str,
+    more_qrels: bool = False,
+    query_encoder: Encoder | None = None,
+) -> Prepared:
     """Open the dataset and encode its corpus and the queries of `split` that have positives.
 
-    `more_qrels` is for mining: an evaluation stays on the split's own judgements.
+    `more_qrels` is for mining: an evaluation stays on the split's own judgements. `query_encoder`
+    encodes the queries in the place of `encoder`. Raises PyriteError if `config.encoder` is fit for
+    queries only.
     """
+    refuse_query_encoder(config.encoder.model)
     dataset, qrels, rows = open_queries(config, split, more_qrels)
     layout = StoreLayout(config.encoder.store)
     tokens = config.encoder.batch_tokens
     corpus = embed_table(encoder, dataset.corpus, "document", config.cache, tokens, None, layout)
-    vectors = embed_table(encoder, dataset.queries, "query", config.cache, tokens, rows, layout)
+    asking = query_encoder or encoder
+    vectors = embed_table(asking, dataset.queries, "query", config.cache, tokens, rows, layout)
     return Prepared(dataset, qrels, corpus, QuerySet(rows, vectors))
 
 

@@ -86,7 +86,7 @@ def load_model(config: EncoderConfig) -> SentenceTransformer:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    _check_device(config.device)
+    check_device(config.device)
     name = str(bundled_model_path()) if config.model == BUNDLED else config.model
     try:
         model = SentenceTransformer(
@@ -101,7 +101,7 @@ def load_model(config: EncoderConfig) -> SentenceTransformer:
             f"encoder.model={config.model!r}: not a folder here and not loadable from a hub"
             f" ({reason}); set encoder.model to a local folder or to {BUNDLED}"
         ) from error
-    limit = getattr(_architecture(model[0]), "max_position_embeddings", None)
+    limit = getattr(architecture(model[0]), "max_position_embeddings", None)
     if limit is not None and config.max_length > limit:
         raise PyriteError(
             f"encoder.max_length={config.max_length}: {config.model} has {limit} positions;"
@@ -111,14 +111,15 @@ def load_model(config: EncoderConfig) -> SentenceTransformer:
     return model
 
 
-def _check_device(name: str) -> None:
+def check_device(name: str, knob: str = "encoder.device") -> None:
+    """Raise PyriteError, naming the key `knob`, unless torch can compute on the device `name`."""
     import torch
 
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise PyriteError(
-            f"encoder.device={name!r} is not a torch device; set encoder.device=cpu or cuda"
+            f"{knob}={name!r} is not a torch device; set {knob}=cpu or cuda"
         ) from error
     if device.type != "cuda":
         try:
@@ -127,23 +128,23 @@ def _check_device(name: str) -> None:
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise PyriteError(
-                f"encoder.device={name}: not usable here ({reason}); set encoder.device=cpu"
+                f"{knob}={name}: not usable here ({reason}); set {knob}=cpu"
             ) from error
         return
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if (device.index or 0) >= count:
         raise PyriteError(
-            f"encoder.device={name}: this machine has {count} usable CUDA devices;"
-            " set encoder.device=cpu"
+            f"{knob}={name}: this machine has {count} usable CUDA devices; set {knob}=cpu"
         )
 
 
-def _architecture(module: Any) -> Any:
+def architecture(module: Any) -> Any:
+    """The transformers configuration inside a sentence-transformers module, or None."""
     return getattr(getattr(module, "auto_model", None), "config", None)
 
 
 def _architecture_settings(module: Any) -> dict[str, Any]:
-    config = _architecture(module)
+    config = architecture(module)
     settings: dict[str, Any] = {} if config is None else config.to_dict()
     # where the model came from, not what it is
     return {k: v for k, v in settings.items() if k not in {"_name_or_path", "transformers_version"}}
@@ -214,6 +215,12 @@ def model_fingerprint(model: SentenceTransformer, config: EncoderConfig) -> str:
 
     Never of a name: a copied model has the same fingerprint.
     """
+    keys = {"max_length", "query_prompt", "document_prompt", "normalize", "dtype"}
+    return content_fingerprint(model, config.model_dump(include=keys))
+
+
+def content_fingerprint(model: Any, settings: dict[str, Any]) -> str:
+    """Digest of a sentence-transformers model of any kind and of how it is used, `settings`."""
     import torch
 
     parts: list[bytes] = []
@@ -234,15 +241,6 @@ def model_fingerprint(model: SentenceTransformer, config: EncoderConfig) -> str:
         ]
         for module in model
     ]
-    settings = config.model_dump(
-        include={
-            "max_length",
-            "query_prompt",
-            "document_prompt",
-            "normalize",
-            "dtype",
-        }
-    )
     content = {
         "tokenizer": tokenizer,
         "modules": modules,

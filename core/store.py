@@ -141,14 +141,23 @@ def read_array(path: Path) -> npt.NDArray[Any]:
 
 
 def join_arrays(
-    parts: Iterable[Path], path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]
+    parts: Iterable[Path],
+    path: Path,
+    dtype: npt.DTypeLike,
+    shape: tuple[int, ...],
+    field: str | None = None,
 ) -> None:
-    """Stream arrays into one of `shape`, row after row; one part is in memory at a time."""
+    """Stream arrays into one of `shape`, row after row; one part is in memory at a time.
+
+    `field` names the one to take of structured arrays.
+    """
     header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
     with atomic_write(path) as handle:
         np.lib.format.write_array_header_1_0(handle, header)
         for part in parts:
-            handle.write(np.ascontiguousarray(read_array(part), dtype=dtype).tobytes())
+            array = read_array(part)
+            column = array if field is None else array[field]
+            handle.write(np.ascontiguousarray(column, dtype=dtype).data)
 
 
 def remove_parts(folder: Path) -> None:

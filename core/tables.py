@@ -24,20 +24,22 @@ from .store import atomic_write
 class TextTable:
     """Ids and texts of a corpus or of queries; the row number is the position in the file.
 
-    `table` is Arrow with the columns `id` and `text`, memory-mapped from `texts.arrow`;
-    `digest` covers ids and texts in row order.
+    `table` is Arrow with the columns `id` and `text`, memory-mapped from `texts.arrow`, which is
+    `path`; `digest` covers ids and texts in row order.
     """
 
     table: pa.Table
     ids: IdIndex
     digest: str
     where: str
+    path: Path | None = None
 
     @classmethod
     def open(cls, path: Path, digest: str, where: str) -> TextTable:
         """Map an Arrow IPC file written by `write_texts`."""
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        return cls(table, IdIndex.build(table.column("id").to_pylist(), where), digest, where)
+        ids = IdIndex.build(table.column("id").to_pylist(), where)
+        return cls(table, ids, digest, where, path)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -138,6 +140,17 @@ class Qrels:
         for rows, docs in self.positives_in_turn(query_rows):
             found[rows] |= ids_QK[rows] == docs[:, None]
         return found
+
+    def first_positives(self, query_rows: I64, rank_N: I64) -> I64:
+        """The positive of each query row [Q] that comes first by id, int64 [Q]; -1 without one.
+
+        `rank_N` [N] is each corpus row's place in ascending id order.
+        """
+        out = np.full(query_rows.size, -1, dtype=np.int64)
+        for rows, docs in self.positives_in_turn(query_rows):
+            first = (out[rows] < 0) | (rank_N[docs] < rank_N[out[rows]])
+            out[rows[first]] = docs[first]
+        return out
 
     def positives_in_turn(self, query_rows: I64) -> Iterator[tuple[I64, I64]]:
         """The first positive of each of the query rows [Q], then the second, and so on.

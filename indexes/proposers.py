@@ -171,25 +171,25 @@ class FaissProposer:
         return 4 * self._corpus.dimension * (block + batch) + 4 * 12 * batch * width
 
 
-def faiss_gpus(device: str) -> list[int]:
-    """GPU numbers of `cuda`, `cuda:1` or `cuda:0,cuda:1`.
+def faiss_gpus(device: str, key: str = "retrieve.index.device") -> list[int]:
+    """GPU numbers of `cuda`, `cuda:1` or `cuda:0,cuda:1`, the value of the configuration's `key`.
 
     Raises PyriteError if FAISS was built without GPU support or the GPU is missing.
     """
     if not hasattr(faiss, "StandardGpuResources"):
         raise PyriteError(
-            f"retrieve.index.device={device} but this FAISS has no GPU support: pip uninstall"
-            " faiss-cpu and pip install 'pyrite[gpu]', or set retrieve.index.device=cpu"
+            f"{key}={device} but this FAISS has no GPU support: pip uninstall"
+            f" faiss-cpu and pip install 'pyrite[gpu]', or set {key}=cpu"
         )
     numbers = []
     for part in device.split(","):
         name, _, number = part.strip().partition(":")
         if name != "cuda" or (number and not number.isdigit()):
-            raise PyriteError(f"retrieve.index.device={device!r}: expected cpu, cuda or cuda:0,...")
+            raise PyriteError(f"{key}={device!r}: expected cpu, cuda or cuda:0,...")
         numbers.append(int(number or 0))
     if max(numbers) >= faiss.get_num_gpus():
         raise PyriteError(
-            f"retrieve.index.device={device} but FAISS sees {faiss.get_num_gpus()} GPUs;"
-            " set retrieve.index.device=cpu or name one that is there"
+            f"{key}={device} but FAISS sees {faiss.get_num_gpus()} GPUs;"
+            f" set {key}=cpu or name one that is there"
         )
     return numbers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -157,34 +156,46 @@ class _Search:
         with progress("search", total=total, unit="queries") as bar:
             for start in range(0, total, step):
                 stop = min(start + step, total)
-                paths = self._parts(start)
-                if not all(part_done(path) for path in paths):
-                    for path, column in zip(paths, self._block(start, stop), strict=True):
-                        write_part(path, column)
+                if not part_done(self._part(start)):
+                    write_part(self._part(start), self._records(start, stop))
                 bar.update(stop - start)
-        for at, (name, dtype) in enumerate(_COLUMNS.items()):
-            parts: Iterator[Path] = (self._parts(s)[at] for s in range(0, total, step))
-            join_arrays(parts, self.folder / f"{name}.npy", dtype, (total, self.config.depth))
+        shape = (total, self.config.depth)
+        for name, dtype in _COLUMNS.items():
+            parts = (self._part(start) for start in range(0, total, step))
+            join_arrays(parts, self.folder / f"{name}.npy", dtype, shape, field=name)
         write_array(self.folder / "query_rows.npy", self.inputs.rows)
 
     def memory_bytes(self) -> int:
         """Bound of a block's search and fusion, in bytes."""
         batch = min(self.config.block_queries, self.inputs.rows.size)
         found = [s.memory_bytes(batch, k) for s, k in zip(self.sources, self.quotas, strict=True)]
-        fusion = 0 if len(found) == 1 else 100 * batch * sum(self.quotas)
-        return max(found) + 20 * batch * self.config.depth + fusion
+        fusion = 0 if self._only_similarity else 100 * batch * sum(self.quotas)
+        return max(found) + 40 * batch * self.config.depth + fusion
 
-    def _parts(self, start: int) -> list[Path]:
+    @property
+    def _only_similarity(self) -> bool:
+        """Whether the one source's scores and order are the queries' similarity."""
+        sources = self.config.sources
+        return len(sources) == 1 and sources[0].kind == "dense" and sources[0].query == "query"
+
+    def _part(self, start: int) -> Path:
         # the block size is in the name: a run resumed with another one starts its own parts
-        stem = f"part-{self.config.block_queries}-{start:09d}"
-        return [self.folder / f"{stem}-{name}.npy" for name in _COLUMNS]
+        return self.folder / f"part-{self.config.block_queries}-{start:09d}.npy"
+
+    def _records(self, start: int, stop: int) -> np.ndarray:
+        """All columns of a block in one array: a file for each would be synced to disk alone."""
+        columns = self._block(start, stop)
+        records = np.empty(columns[0].shape, dtype=np.dtype(list(_COLUMNS.items())))
+        for name, column in zip(_COLUMNS, columns, strict=True):
+            records[name] = column
+        return records
 
     def _block(self, start: int, stop: int) -> tuple[np.ndarray, ...]:
         lists = [
             Ranked(*source.search(start, stop, k), weight=s.weight)
             for source, s, k in zip(self.sources, self.config.sources, self.quotas, strict=True)
         ]
-        if len(lists) == 1 and self.config.sources[0].kind == "dense":
+        if self._only_similarity:
             ids, scores = _to_depth(lists[0].ids, lists[0].scores, self.config.depth)
             ranks = np.where(ids >= 0, np.arange(1, self.config.depth + 1), 0)
             return ids, scores, np.zeros(ids.shape, dtype=np.uint8), ranks.astype(np.int32)

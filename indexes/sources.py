@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ..core.config import Section
-from ..core.digest import digest_json
+from ..core.digest import digest_array, digest_json
 from ..core.embeddings import Embeddings
 from ..core.encoder import F32
 from ..core.errors import PyriteError
@@ -33,6 +33,9 @@ class SourceConfig(Section):
     name: str | None = Field(None, description="in reports and exports; null: the kind")
     quota: int | None = Field(None, ge=1, description="documents per query; null: retrieve.depth")
     weight: float = Field(1.0, gt=0, description="in rrf and score fusion")
+    query: Literal["query", "positive"] = Field(
+        "query", description="for kind dense: positive searches with the query's positive document"
+    )
     index: IndexConfig = Field(IndexConfig(), description="for kind dense")
     lexical: LexicalConfig = Field(LexicalConfig(), description="for kinds bm25s and lucene")
     path: str | None = Field(None, description="for kind run: a TREC run or candidates.parquet")
@@ -46,6 +49,15 @@ class SourceConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _positive_is_dense(self) -> SourceConfig:
+        if self.query == "positive" and self.kind != "dense":
+            raise ValueError(
+                f"kind={self.kind} with query=positive: only a source of kind dense can search with"
+                " the positive document; set query=query"
+            )
+        return self
+
     @property
     def label(self) -> str:
         return self.name or self.kind
@@ -56,6 +68,8 @@ class SearchInputs:
     """What there is to search: the tables, the query rows, and vectors where there is an encoder.
 
     `rows` int64 [Q] are rows of `queries`; `query_vectors` has Q rows in the same order.
+    `positives` int64 [Q] are the corpus rows that a source with `query: positive` searches with;
+    None where there are none to search with, as in an evaluation.
     """
 
     queries: TextTable
@@ -63,9 +77,10 @@ class SearchInputs:
     rows: I64
     query_vectors: Embeddings | None
     corpus_vectors: Embeddings | None
+    positives: I64 | None = None
 
     @classmethod
-    def of(cls, prepared: Prepared) -> SearchInputs:
+    def of(cls, prepared: Prepared, positives: I64 | None = None) -> SearchInputs:
         """The inputs of a prepared dataset."""
         return cls(
             prepared.dataset.queries,
@@ -73,6 +88,7 @@ class SearchInputs:
             prepared.queries.rows,
             prepared.queries.embeddings,
             prepared.corpus,
+            positives,
         )
 
 
@@ -91,19 +107,22 @@ class Source(Protocol):
 
 
 class DenseSource:
-    """A dense index over the corpus vectors."""
+    """A dense index over the corpus vectors, searched with `vectors` or some `rows` of them."""
 
-    def __init__(self, index: DenseIndex, vectors: Embeddings, key: str) -> None:
+    def __init__(
+        self, index: DenseIndex, vectors: Embeddings, key: str, rows: I64 | None = None
+    ) -> None:
         self._index = index
         self._vectors = vectors
         self._key = key
+        self._rows = np.arange(len(vectors)) if rows is None else rows
 
     @property
     def key(self) -> str:
         return self._key
 
     def search(self, start: int, stop: int, k: int) -> tuple[I64, F32]:
-        return self._index.search(self._vectors.take(np.arange(start, stop)), k)
+        return self._index.search(self._vectors.take(self._rows[start:stop]), k)
 
     def memory_bytes(self, batch: int, k: int) -> int:
         return self._index.memory_bytes(batch, k)
@@ -174,15 +193,31 @@ def _open_dense(
     corpus, vectors = inputs.corpus_vectors, inputs.query_vectors
     if corpus is None or vectors is None:
         raise PyriteError("a source of kind dense needs an encoder; set encoder.model")
+    rows = _searched_rows(config, inputs)
     rank_N = inputs.corpus.ids.rank_N
     index = open_dense(config.index, corpus, rank_N, cache, k, threads)
     # exact search gives the same bytes on every backend and device, so they are not in its key
     exact = config.index.exact
     settings = None if exact else config.index.model_dump(mode="json")
-    key = digest_json(["dense", corpus.identity, vectors.identity, settings])
+    by: str | list[str] = vectors.identity
+    if rows is not None:
+        vectors, by = corpus, ["positive", digest_array(rows)]
+    key = digest_json(["dense", corpus.identity, by, settings])
     recall = None
     if not exact:
         plain = IndexConfig(device=config.index.device)
         truth = open_exact(plain, corpus, rank_N, threads)
         recall = measure_recall(index, truth, vectors, config.index, k)
-    return DenseSource(index, vectors, key), recall
+    return DenseSource(index, vectors, key, rows), recall
+
+
+def _searched_rows(config: SourceConfig, inputs: SearchInputs) -> I64 | None:
+    """The corpus rows that are searched with, None for the queries."""
+    if config.query == "query":
+        return None
+    if inputs.positives is None:
+        raise PyriteError(
+            f"source {config.label!r} has query=positive, but an evaluation may search with queries"
+            " only; set query=query there"
+        )
+    return inputs.positives

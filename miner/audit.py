@@ -11,11 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import PyriteError
 from ..core.progress import progress
+from ..core.store import MANIFEST, Manifest
 from .audit_checks import Check, Checker, Flag, Known, Severity
 from .audit_fix import Removed, write_clean
-from .contamination import HeldOutQueries
-from .training_file import open_training_file
+from .audit_sets import Sizes, check_set
+from .contamination import HeldOut
+from .formats.run import RunFormat
+from .formats.sets import SetFolder
+from .formats.sources import Sources
+from .training_file import TrainingFile, holds_rows, open_training_file
 
 MAX_WORDS = 512
 _EXAMPLES = 5
@@ -54,11 +60,15 @@ class Audit:
 
     def add(self, line: int, flag: Flag) -> None:
         """Count a finding and keep its place if it is among the first."""
-        self.counts[flag.check] += 1
-        places = self.examples.setdefault(flag.check, [])
+        numbered = flag.part in ("positive", "negative")
+        self.note(flag.check, line, f"{flag.part} {flag.at + 1}" if numbered else flag.part)
+
+    def note(self, check: Check, line: int, where: str) -> None:
+        """Count a finding at a place that is already in words."""
+        self.counts[check] += 1
+        places = self.examples.setdefault(check, [])
         if len(places) < _EXAMPLES:
-            numbered = flag.part in ("positive", "negative")
-            places.append(Example(line, f"{flag.part} {flag.at + 1}" if numbered else flag.part))
+            places.append(Example(line, where))
 
     def as_json(self) -> dict[str, Any]:
         """Everything as JSON values; checks that found nothing are left out."""
@@ -89,31 +99,72 @@ class Audit:
 def audit(
     path: Path,
     *,
+    sources: Sources | None = None,
+    wanted: str | None = None,
     fix: Path | None = None,
     against: Path | None = None,
     split: str = "test",
     max_words: int = MAX_WORDS,
 ) -> Audit:
-    """Audit a training file or run folder; `fix` names a cleaned copy to write.
+    """Audit a training file, a run folder, a BEIR or MTEB folder; `fix` names a cleaned copy.
 
-    `against` is a BEIR folder whose queries of `split` must not be trained on. Raises PyriteError
-    for a malformed file, and before anything is read if `fix` exists.
+    `sources` are the texts and judgements of a file that holds ids; `wanted` is a format's name in
+    place of the guess. `against` is such a folder, whose queries of `split` must not be trained on.
+    Raises PyriteError for a malformed file, and before anything is read if `fix` exists.
     """
-    file = open_training_file(path)
+    files = SetFolder.find(path) if path.is_dir() and not holds_rows(path) else None
+    if files is not None and files.corpus:
+        if fix is not None:
+            raise PyriteError(f"{path}: a BEIR folder is never rewritten; leave --fix out")
+        return _audit_set(files, max_words, _held_out(against, split))
+    file = open_training_file(path, sources, wanted)
     if fix is not None:
         file.check_out(fix)
-    tests = None if against is None else HeldOutQueries.read(against, split)
-    known = Known.gather(file.rows())
+    return _audit_file(file, max_words, _held_out(against, split), fix)
+
+
+def _held_out(against: Path | None, split: str) -> HeldOut | None:
+    return None if against is None else HeldOut.read(against, split)
+
+
+def _audit_set(files: SetFolder, max_words: int, tests: HeldOut | None) -> Audit:
+    found, sizes = Audit(files.folder, files.name, 0), Sizes()
+    for place in check_set(files, max_words, tests, sizes):
+        found.note(place.check, place.line, place.where)
+    found.rows = sizes.queries
+    found.positives, found.negatives = sizes.positives, sizes.negatives
+    return found
+
+
+def _audit_file(
+    file: TrainingFile, max_words: int, tests: HeldOut | None, fix: Path | None
+) -> Audit:
+    known, sides = Known.gather(file.rows()), file.format.sides
     found = Audit(file.path, file.format.name, known.usual_negatives, known.rows)
-    checker = Checker(known, max_words, tests)
+    checker = Checker(known, max_words, tests, sides)
+    empty = 0
     with progress("check", total=known.rows, unit="rows") as bar:
         for row in file.rows():
             bar.update()
             found.positives += len(row.positives)
             found.negatives += len(row.negatives)
+            empty += not row.negatives
             for flag in checker.check(row):
                 found.add(row.line, flag)
+    if isinstance(file.format, RunFormat):
+        _check_manifest(file.path, empty, found)
     if fix is not None:
         # a fresh checker: the first one has seen every row already
-        found.removed = write_clean(file, fix, Checker(known, max_words, tests))
+        found.removed = write_clean(file, fix, Checker(known, max_words, tests, sides))
     return found
+
+
+def _check_manifest(path: Path, empty: int, found: Audit) -> None:
+    """A run counts its queries without negatives itself; a copy of its file is not compared."""
+    manifest = Manifest.read(path.parent)
+    if manifest is None or path.name not in manifest.data.get("files", {}):
+        return
+    counted = int(manifest.data["counts"]["negatives_per_query"].get("0", 0))
+    if counted != empty:
+        places = f"{MANIFEST} counts {counted}, the file has {empty}"
+        found.note(Check.MANIFEST, found.rows, places)

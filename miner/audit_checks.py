@@ -20,9 +20,10 @@ import numpy.typing as npt
 
 from ..core.digest import u64
 from ..core.rng import U64, combine
-from ..core.text import normalise
-from .contamination import HeldOutQueries
+from .contamination import HeldOut
+from .formats.format import Sides
 from .near_text import near, words_of
+from .text_keys import doc_keys, text_key
 from .training_row import Doc, TrainingRow
 
 Severity = Literal["error", "warning"]
@@ -40,12 +41,20 @@ class Check(StrEnum):
     NO_POSITIVES = "no positives"
     UNKNOWN_ID = "unknown id"
     TEST_QUERY = "query of the test split"
+    TEST_PAIR = "judged pair of the test split"
+    NEAR_TEST_PAIR = "positive of a nearly equal test query"
+    DUPLICATE_ID = "id that stands twice"
+    CONTRADICTION = "pair judged both ways"
+    MANIFEST = "rows without negatives, unlike the manifest"
+    NONE_MINED = "no negatives left by the miner"
     DUPLICATE_NEGATIVE = "duplicate negative"
     NEAR_POSITIVE = "negative nearly a positive"
     LONG_TEXT = "long text"
     INVERTED_SCORE = "negative scored above positive"
     SHORT_ROW = "fewer negatives than usual"
     DUPLICATE_ROW = "duplicate row"
+    DUPLICATE_TEXT = "text under two ids"
+    DUPLICATE_JUDGEMENT = "pair judged twice"
 
     @property
     def severity(self) -> Severity:
@@ -55,12 +64,15 @@ class Check(StrEnum):
 
 _WARNINGS = frozenset(
     {
+        Check.NONE_MINED,
         Check.DUPLICATE_NEGATIVE,
         Check.NEAR_POSITIVE,
         Check.LONG_TEXT,
         Check.INVERTED_SCORE,
         Check.SHORT_ROW,
         Check.DUPLICATE_ROW,
+        Check.DUPLICATE_TEXT,
+        Check.DUPLICATE_JUDGEMENT,
     }
 )
 Part = Literal["row", "query", "positive", "negative"]
@@ -86,22 +98,13 @@ class Keys:
     @classmethod
     def of(cls, row: TrainingRow) -> Keys:
         """Hash ids, and normalised texts that are not empty."""
-        groups = ([_doc_keys(doc) for doc in docs] for docs in (row.positives, row.negatives))
-        return cls(_text_key(row.query), *groups)
+        groups = ([doc_keys(doc) for doc in docs] for docs in (row.positives, row.negatives))
+        return cls(text_key(row.query), *groups)
 
     def row(self) -> int:
         """The same for rows with the same texts, in whatever order their documents stand."""
         groups = (sorted(keys[-1:] for keys in docs) for docs in (self.positives, self.negatives))
         return u64(repr((self.query, *groups)))
-
-
-def _text_key(text: str) -> int:
-    return u64(normalise(text), salt="text")
-
-
-def _doc_keys(doc: Doc) -> list[int]:
-    keys = [] if doc.id is None else [u64(doc.id, salt="id")]
-    return [*keys, _text_key(doc.full)] if doc.full.strip() else keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +122,9 @@ class Known:
         counts: Counter[int] = Counter()
         for row in rows:
             counts[len(row.negatives)] += 1
-            query = _text_key(row.query)
+            query = text_key(row.query)
             for doc in row.positives:
-                found = _doc_keys(doc)
+                found = doc_keys(doc)
                 keys.extend(found)
                 queries.extend([query] * len(found))
         pairs = combine(np.array(queries, dtype=np.uint64), np.array(keys, dtype=np.uint64))
@@ -143,8 +146,18 @@ class Known:
 class Checker:
     """Checks rows in file order; one checker for each reading, since it remembers rows."""
 
-    def __init__(self, known: Known, max_words: int, tests: HeldOutQueries | None) -> None:
-        """`max_words` is the length from which a text is long; `tests` may not be trained on."""
+    def __init__(
+        self,
+        known: Known,
+        max_words: int,
+        tests: HeldOut | None,
+        sides: Sides = "both",
+    ) -> None:
+        """`max_words` is the length from which a text is long; `tests` may not be trained on.
+
+        `sides` says which rows of the format are whole without positives or negatives.
+        """
+        self._sides = sides
         self._known = known
         self._max_words = max_words
         self._tests = tests
@@ -159,19 +172,24 @@ class Checker:
         return [*flags, *self._overlaps(row, keys), *_copies(keys), *_near_positives(row, keys)]
 
     def _row(self, row: TrainingRow, keys: Keys) -> Iterator[Flag]:
-        found = len(row.negatives)
-        if not row.positives:
-            yield Flag(Check.NO_POSITIVES, "row")
-        if not found:
-            yield Flag(Check.NO_NEGATIVES, "row")
-        elif found < self._known.usual_negatives:
-            yield Flag(Check.SHORT_ROW, "row")
+        if self._sides != "either":
+            yield from self._lengths(row)
         digest = keys.row()
         if digest in self._seen:
             yield Flag(Check.DUPLICATE_ROW, "row")
         self._seen.add(digest)
-        if self._tests is not None and self._tests.holds(row.query):
-            yield Flag(Check.TEST_QUERY, "query")
+        if self._tests is not None:
+            yield from _leaks(self._tests, row, keys)
+
+    def _lengths(self, row: TrainingRow) -> Iterator[Flag]:
+        found = len(row.negatives)
+        if not row.positives:
+            yield Flag(Check.NO_POSITIVES, "row")
+        if not found:
+            mined = self._sides == "mined"
+            yield Flag(Check.NONE_MINED if mined else Check.NO_NEGATIVES, "row")
+        elif found < self._known.usual_negatives:
+            yield Flag(Check.SHORT_ROW, "row")
 
     def _texts(self, row: TrainingRow) -> Iterator[Flag]:
         yield from self._text(row.query, "query", 0)
@@ -199,6 +217,18 @@ class Checker:
                 yield Flag(Check.SIBLING_POSITIVE, "negative", at)
             if keys.query in found:
                 yield Flag(Check.QUERY_AS_NEGATIVE, "negative", at)
+
+
+def _leaks(tests: HeldOut, row: TrainingRow, keys: Keys) -> Iterator[Flag]:
+    overlap = tests.find(row.query)
+    if overlap is None:
+        return
+    yield Flag(Check.TEST_QUERY, "query")
+    for at, found in enumerate(keys.positives):
+        if not overlap.exact.isdisjoint(found):
+            yield Flag(Check.TEST_PAIR, "positive", at)
+        elif not overlap.near.isdisjoint(found):
+            yield Flag(Check.NEAR_TEST_PAIR, "positive", at)
 
 
 def _docs(row: TrainingRow) -> Iterator[tuple[Part, int, Doc]]:

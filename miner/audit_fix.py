@@ -12,7 +12,9 @@ from .training_file import TrainingFile
 from .training_row import Record
 
 # long texts, inverted scores and short rows may be meant, so they stay
-_NEVER_REMOVED = frozenset({Check.LONG_TEXT, Check.INVERTED_SCORE, Check.SHORT_ROW})
+_NEVER_REMOVED = frozenset(
+    {Check.LONG_TEXT, Check.INVERTED_SCORE, Check.SHORT_ROW, Check.NONE_MINED}
+)
 
 
 @dataclass(slots=True)

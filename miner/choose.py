@@ -16,13 +16,20 @@ from ..core.rng import U64
 from ..core.tables import Qrels
 from .calibrate import RAW, Calibration
 from .cluster_masks import cluster_cap_reasons
+from .cluster_rules import cluster_false_negatives, next_door
 from .clusters import Clusters
+from .denoise_checks import Checks
 from .draw import draw, first_draw_probability, noise_bits
 from .filters import U16, FilterConfig, score_reasons, structural_reasons
 from .near_rules import Near, near_duplicates
 from .popularity import owner_counts
+from .saha import hard_owners, saha_places
 from .samplers import SamplerPart, Scored, log_weights
 from .two_conditions import Triangles, meets_two_conditions
+from .vectors import Vectors
+
+# not structural: a rank window counts what is in another cluster
+_ELSEWHERE = np.uint16(1 << 14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,8 @@ class Context:
     clusters: Clusters | None = None
     triangles: Triangles | None = None
     near: Near | None = None
+    checks: Checks | None = None
+    vectors: Vectors | None = None
 
     @property
     def kinds_N(self) -> U64:
@@ -78,6 +87,25 @@ def reasons_of(
         near = near_duplicates(candidates, context.qrels, context.near, filters)
         # what is equal has its reason already: the count says what these rules add
         reasons[near & (structural == 0)] |= np.uint16(Reason.NEAR_DUPLICATE)
+    if filters.denoise.model is not None:
+        if context.checks is None:
+            raise ValueError("denoise without a cross-encoder's scores")
+        rejected = context.checks.rejects(candidates, structural, filters.denoise)
+        reasons[rejected] |= np.uint16(Reason.DENOISED)
+    return _with_clusters(reasons, structural, candidates, context, filters)
+
+
+def _with_clusters(
+    reasons: U16, structural: U16, candidates: Candidates, context: Context, filters: FilterConfig
+) -> U16:
+    """The reasons and those of the rules about clusters, of which the cap comes last."""
+    if filters.cluster_false_negatives:
+        if context.clusters is None or context.vectors is None:
+            raise ValueError("cluster_false_negatives without clusters and vectors")
+        rest = (context.qrels, context.clusters, context.vectors)
+        likely = cluster_false_negatives(candidates, *rest)
+        # as for near duplicates: the count says what the rule adds
+        reasons[likely & (structural == 0)] |= np.uint16(Reason.CLUSTER_FALSE_NEGATIVE)
     if filters.max_per_cluster is not None:
         if context.clusters is None:
             raise ValueError("max_per_cluster without clusters")
@@ -102,10 +130,7 @@ def choose(
     A query with fewer than n candidates left gets fewer: nothing is filled in silently. Raises
     PyriteError if `config.source` is not a source of the candidates.
     """
-    view = Scored(candidates.scores, reasons, pos_scores_Q)
-    if config.name == "popularity":
-        view = replace(view, owners=owner_counts(candidates.ids, context.qrels))
-    weights = log_weights(view, config)
+    weights = log_weights(_view(candidates, reasons, pos_scores_Q, context, config), config)
     if config.source is not None:
         weights = np.where(_from_source(candidates, config.source), weights, np.float32(-np.inf))
     ids = np.maximum(candidates.ids, 0)
@@ -118,6 +143,33 @@ def choose(
     )
     columns = draw(weights, bits, ids, config.n, context.rank_N)
     return picked(candidates, columns, first_draw_probability(weights), pos_scores_Q, tier=0)
+
+
+def _view(
+    candidates: Candidates,
+    reasons: U16,
+    pos_scores_Q: F32,
+    context: Context,
+    config: SamplerPart,
+) -> Scored:
+    """What the sampler of `config` sees."""
+    ids, rows, qrels = candidates.ids, candidates.query_rows, context.qrels
+    if config.cluster == "second_nearest":
+        if context.clusters is None or context.vectors is None:
+            raise ValueError("sampler.cluster without clusters and vectors")
+        corpus = context.vectors.corpus
+        near = next_door(candidates, qrels, context.rank_N, context.clusters, corpus)
+        reasons = np.where(near, reasons, reasons | _ELSEWHERE)
+    view = Scored(candidates.scores, reasons, pos_scores_Q, documents=context.rank_N.size)
+    if config.name == "popularity":
+        return replace(view, owners=owner_counts(ids, qrels))
+    if config.name == "saha":
+        if context.vectors is None:
+            raise ValueError("saha without vectors")
+        wanted = config.n * config.mult
+        found = hard_owners(ids, reasons == 0, rows, qrels, context.vectors, 2 * wanted)
+        return replace(view, places=saha_places(*found, wanted))
+    return view
 
 
 def picked(
@@ -142,6 +194,7 @@ def picked(
         pos_scores=pos_scores_Q,
         sources=candidates.sources,
         generation=candidates.generation,
+        positive_rows=candidates.positive_rows,
     )
 
 

@@ -14,7 +14,7 @@ from ..core.encoder import F32
 from ..core.ids import I64
 from ..core.progress import progress
 from ..core.run import Prepared
-from ..core.store import join_arrays, part_done, seal_part, write_json, write_part
+from ..core.store import discard, join_arrays, part_done, seal_part, write_json, write_part
 from .calibrate import fit_calibration
 from .choose import Context
 from .draws import write_draws
@@ -25,6 +25,7 @@ from .negatives_file import FILE, join_parts, write_rows
 from .positives import Positives, score_positives
 from .random_source import random_candidates
 from .samplers import SamplerConfig
+from .sound import check_sound
 from .tally import Tally, score_edges, tally_candidates, tally_negatives
 
 REASONS = "reasons.npy"
@@ -43,8 +44,8 @@ class Choice:
     @property
     def only_random(self) -> bool:
         """Whether what was retrieved plays no part."""
-        parts = self.sampler.parts
-        return all(p.name == "random" for p in parts) and "relax" not in self.sampler.on_short
+        alone = all(p.name == "random" and not p.outside for p in self.sampler.parts)
+        return alone and "relax" not in self.sampler.on_short
 
 
 def choose_all(
@@ -56,6 +57,8 @@ def choose_all(
     key: str,
 ) -> tuple[Tally, F32]:
     """Write `negatives.parquet` and `reasons.npy` to `folder`; returns counts and score bins.
+
+    What an earlier run left there stays whole until every block is chosen.
 
     The bytes depend on the candidates and the choice alone, not on the block size. With `max_uses`
     the parts hold draws and as many spares, and the cap is applied once, to those of all queries.
@@ -77,7 +80,9 @@ def choose_all(
         rest = (choice.sampler, choice.seed, candidates.generation, edges)
         tally.merge(cap_parts(stems, prepared.dataset, context, *rest))
     tally.dropped = tally.queries - sum(tally.negatives.values())
-    _join(stems, folder, candidates, prepared, choice)
+    # every block is chosen and sound: only now do earlier negatives go
+    discard(folder)
+    _join(stems, folder, candidates, positives, prepared, choice)
     tally.most_used = most_used_documents(folder / FILE, prepared.dataset.corpus)
     return tally, edges
 
@@ -91,13 +96,19 @@ def _counted(stems: list[Path]) -> Tally:
 
 
 def _join(
-    stems: list[Path], folder: Path, candidates: Candidates, prepared: Prepared, choice: Choice
+    stems: list[Path],
+    folder: Path,
+    candidates: Candidates,
+    positives: Positives,
+    prepared: Prepared,
+    choice: Choice,
 ) -> None:
     join_parts([stem.with_suffix(".parquet") for stem in stems], folder / FILE)
     random = choice.only_random
     depth = _random_depth(prepared, choice) if random else candidates.ids.shape[1]
     arrays = (stem.with_suffix(".npy") for stem in stems)
-    join_arrays(arrays, folder / REASONS, np.uint16, (candidates.query_rows.size, depth))
+    rows = positives.row_count(candidates.query_rows.size)
+    join_arrays(arrays, folder / REASONS, np.uint16, (rows, depth))
 
 
 def _blocks(candidates: Candidates, choice: Choice) -> Iterator[tuple[int, Candidates]]:
@@ -106,10 +117,10 @@ def _blocks(candidates: Candidates, choice: Choice) -> Iterator[tuple[int, Candi
         yield start, candidates.block(start, min(start + choice.block_queries, total))
 
 
-def _random_depth(prepared: Prepared, choice: Choice) -> int:
+def _random_depth(prepared: Prepared, choice: Choice, listed: int = 0) -> int:
     most = int(np.diff(prepared.qrels.indptr).max(initial=0))
     wanted = choice.sampler.total * (2 if choice.sampler.max_uses is not None else 1)
-    return min(len(prepared.corpus), wanted + most + _RANDOM_SPARE)
+    return min(len(prepared.corpus), wanted + most + _RANDOM_SPARE + listed)
 
 
 def random_pool(
@@ -126,16 +137,23 @@ def random_pool(
     """
     if not choice.sampler.needs_random:
         return None
+    # enough are left even where all that was retrieved is drawn
+    listed = block.ids.shape[1] if any(p.outside for p in choice.sampler.parts) else 0
     found = random_candidates(
         block.query_rows,
         context.query_ids_Q[block.query_rows],
         prepared.queries.embeddings.take(places_Q),
         prepared.corpus,
         context.rank_N,
-        _random_depth(prepared, choice),
+        _random_depth(prepared, choice, listed),
         choice.seed,
     )
-    return Pool.of(found, pos_scores_Q, context, choice.filters)
+    # no cross-encoder reads them: a random document is irrelevant unless it is known not to be
+    known = {"allow_unchecked": True, "depth": found.ids.shape[1]}
+    denoise = choice.filters.denoise.model_copy(update=known)
+    filters = choice.filters.model_copy(update={"denoise": denoise})
+    found = replace(found, positive_rows=block.positive_rows)
+    return Pool.of(found, pos_scores_Q, context, filters)
 
 
 def _choose_block(
@@ -149,8 +167,7 @@ def _choose_block(
     edges: F32,
 ) -> None:
     stop = start + block.query_rows.size
-    pos_scores = positives.per_query[start:stop]
-    places = np.arange(start, stop)
+    block, pos_scores, places = positives.rows(block, start)
     random = random_pool(prepared, context, choice, block, pos_scores, places)
     if random is not None and choice.only_random:
         retrieved = random
@@ -161,10 +178,13 @@ def _choose_block(
     write_part(stem.with_suffix(".npy"), retrieved.reasons)
     pairs = positives.pairs[positives.starts[start] : positives.starts[stop]]
     tally = tally_candidates(retrieved.candidates, retrieved.reasons, pairs, edges)
+    if context.checks is not None:
+        tally.denoise = context.checks.tally(retrieved.candidates, retrieved.reasons)
     if cap:
         write_draws(stem.with_suffix(DRAWS), negatives)
     else:
         dataset = prepared.dataset
+        check_sound(negatives, context, dataset.queries, dataset.corpus, stem.parent / FILE)
         write_rows(stem.with_suffix(".parquet"), negatives, dataset.queries, dataset.corpus)
         tally.merge(tally_negatives(negatives, edges))
     write_json(stem.with_suffix(".json"), {**tally.as_json(), "sources": negatives.sources})

@@ -53,16 +53,26 @@ class Clusters:
 
 
 def fit_clusters(
-    corpus: Embeddings, rank_N: I64, k: int, seed: int, niter: int = NITER, sample: int = SAMPLE
+    corpus: Embeddings,
+    rank_N: I64,
+    k: int,
+    seed: int,
+    niter: int = NITER,
+    sample: int = SAMPLE,
+    device: str = "cpu",
 ) -> Clusters:
     """k-means with `k` centroids: spherical for unit vectors, by squared distance for others.
 
     Trained on at most `sample` documents, evenly spaced in id order (`rank_N` [N] is each row's
     place there), so the order of the file changes no centroid; every document is then assigned to
     its nearest one, ties to the lower number. Memory: the sample's vectors. One thread trains: the
-    same vectors give the same bytes on one machine. Raises PyriteError unless
-    1 <= k <= min(N, sample).
+    same vectors give the same bytes on one machine. `device` cuda: on FAISS's first GPU, which
+    rounds differently. Raises PyriteError unless 1 <= k <= min(N, sample), and for a missing GPU.
     """
+    if device != "cpu":
+        from ..indexes.proposers import faiss_gpus
+
+        faiss_gpus(device, "filters.cluster_device")
     size = min(len(corpus), sample)
     if not 1 <= k <= size:
         raise PyriteError(
@@ -72,7 +82,7 @@ def fit_clusters(
     by_rank = np.argsort(rank_N, kind="stable").astype(np.int64)
     vectors = corpus.take(by_rank[np.arange(size) * len(corpus) // size])
     spherical = bool((np.abs(np.linalg.norm(vectors, axis=1) - 1.0) < _UNIT_SLACK).all())
-    centroids = _train(vectors, k, seed, niter, spherical)
+    centroids = _train(vectors, k, seed, niter, spherical, device)
     assign = np.empty(len(corpus), dtype=np.int32)
     unassigned = Clusters(centroids, assign[:0], spherical)
     for start, block in corpus.blocks(_ROWS):
@@ -80,7 +90,7 @@ def fit_clusters(
     return Clusters(centroids, assign, spherical)
 
 
-def _train(vectors: F32, k: int, seed: int, niter: int, spherical: bool) -> F32:
+def _train(vectors: F32, k: int, seed: int, niter: int, spherical: bool, device: str) -> F32:
 
     import faiss
 
@@ -94,6 +104,10 @@ def _train(vectors: F32, k: int, seed: int, niter: int, spherical: bool) -> F32:
         min_points_per_centroid=1,
         max_points_per_centroid=len(vectors),
     )
+    if device != "cpu":
+        # given to the constructor, 1 would mean all GPUs
+        means.gpu = 1
+        means.set_index()
     with _one_thread():
         means.train(np.ascontiguousarray(vectors))
     return np.ascontiguousarray(means.centroids, dtype=np.float32)
@@ -154,6 +168,7 @@ def open_clusters(
     cache: Path,
     niter: int = NITER,
     sample: int = SAMPLE,
+    device: str = "cpu",
 ) -> Clusters:
     """`fit_clusters`, or what an earlier run kept in the cache for the same vectors and settings.
 
@@ -161,7 +176,8 @@ def open_clusters(
     """
     if not corpus.identity:
         raise PyriteError("clusters: vectors without a key cannot be kept; call fit_clusters")
-    settings = {"k": k, "seed": seed, "niter": niter, "sample": sample}
+    settings: dict[str, int | str] = {"k": k, "seed": seed, "niter": niter, "sample": sample}
+    settings["device"] = device
     rank = digest_array(rank_N)
     key = digest_json({"schema": SCHEMA, "vectors": corpus.identity, "rank": rank, **settings})
     folder = cache / "clusters" / key
@@ -171,14 +187,15 @@ def open_clusters(
         manifest = None
     if manifest is None:
         discard(folder)
-        manifest = _keep(fit_clusters(corpus, rank_N, k, seed, niter, sample), folder, settings)
+        found = fit_clusters(corpus, rank_N, k, seed, niter, sample, device)
+        manifest = _keep(found, folder, settings)
     centroids: F32 = np.asarray(read_array(folder / "centroids.npy"))
     assign: npt.NDArray[np.int32] = read_array(folder / "assign.npy")
     content = digest_json(manifest.data["files"])
     return Clusters(centroids, assign, bool(manifest.data["spherical"]), content)
 
 
-def _keep(clusters: Clusters, folder: Path, settings: dict[str, int]) -> Manifest:
+def _keep(clusters: Clusters, folder: Path, settings: dict[str, int | str]) -> Manifest:
     write_array(folder / "centroids.npy", clusters.centroids)
     write_array(folder / "assign.npy", clusters.assign)
     sizes = clusters.sizes()

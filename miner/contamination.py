@@ -1,59 +1,129 @@
-"""Queries of a training file that an evaluation asks too."""
+"""What a training file shares with an evaluation: queries, and judged pairs.
+
+Memory: the words of the split's queries, and 64-bit hashes of the ids and texts of their positives;
+the evaluation's corpus is streamed once and not kept.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.errors import PyriteError
 from ..core.text import normalise
+from .formats.sets import SetFolder
+from .formats.texts import NamedText, numbered_texts
 from .near_text import NearIndex
-from .training_file import json_records
-from .training_row import id_value, text_field
+from .text_keys import id_key, text_key
+
+logger = logging.getLogger(__name__)
+_NONE: frozenset[int] = frozenset()
 
 
-class HeldOutQueries:
-    """The queries of one split of a BEIR folder; the corpus is not read."""
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What the test queries equal, and those nearly equal, to a query have as positives.
 
-    def __init__(self, texts: dict[str, str]) -> None:
-        """`texts` maps query ids to texts."""
-        self._exact = {normalise(text): key for key, text in texts.items()}
+    `exact` and `near` are hashes of ids and of texts.
+    """
+
+    exact: frozenset[int]
+    near: frozenset[int]
+
+
+class HeldOut:
+    """The queries of one split of an evaluation set, with their positives."""
+
+    def __init__(
+        self,
+        texts: Mapping[str, str],
+        positives: Mapping[str, Collection[int]],
+        files: Collection[Path] = (),
+    ) -> None:
+        """`texts` maps query ids to texts, `positives` to hashes; `files` hold the judgements."""
+        self._exact: dict[str, list[str]] = defaultdict(list)
+        for key, text in texts.items():
+            self._exact[normalise(text)].append(key)
         self._near = NearIndex(texts)
+        self._positives = {key: frozenset(found) for key, found in positives.items()}
+        self._files = frozenset(path.resolve() for path in files)
 
     @classmethod
-    def read(cls, folder: Path, split: str) -> HeldOutQueries:
-        """Read `queries.jsonl` and `qrels/<split>.tsv`; raises PyriteError if one is missing."""
-        qrels, queries = folder / "qrels" / f"{split}.tsv", folder / "queries.jsonl"
-        if not queries.is_file():
-            queries = folder / "queries.jsonl.gz"
-        if not queries.is_file():
-            raise PyriteError(f"{folder}: no queries.jsonl; --against takes a BEIR folder")
-        if not qrels.is_file():
-            found = ", ".join(sorted(p.stem for p in qrels.parent.glob("*.tsv"))) or "none"
-            raise PyriteError(f"{qrels}: no such split; the folder has {found}; set --split")
-        asked = _query_ids(qrels)
-        texts = {}
-        for line, record in json_records(queries):
-            where = f"{queries}:{line}"
-            key = id_value(record.get("_id"), "_id", where)
-            if key in asked:
-                texts[key] = text_field(record, "text", where)
-        missing = asked - texts.keys()
+    def read(cls, folder: Path, split: str) -> HeldOut:
+        """Read a BEIR or MTEB folder; a grade of 1 or more is a positive.
+
+        Without a corpus, or where it lacks a judged document, pairs are compared by id alone; that
+        is logged. Raises PyriteError if queries or split are missing, or a judged query is unknown.
+        """
+        found = SetFolder.find(folder)
+        if not found.queries:
+            raise PyriteError(
+                f"{folder}: no queries.jsonl and no folder queries; --against takes a BEIR or MTEB"
+                " folder"
+            )
+        documents: dict[str, set[str]] = {}
+        for row in found.judgements(split):
+            judged = documents.setdefault(row.query, set())
+            if row.grade > 0:
+                judged.add(row.document)
+        texts = {
+            named.id: named.text
+            for path in found.texts_of(split, found.queries)
+            for named in numbered_texts(path)
+            if named.id in documents
+        }
+        missing = documents.keys() - texts.keys()
         if missing:
             raise PyriteError(
-                f"{qrels}: unknown query id {min(missing)!r} ({len(missing)} such ids); every id"
-                f" must stand in {queries.name}"
+                f"{found.judged(split)[0]}: unknown query id {min(missing)!r} ({len(missing)} such"
+                f" ids); every id must stand in {found.queries[0].name}"
             )
-        return cls(texts)
+        keys = _document_keys(found, split, set().union(*documents.values()))
+        positives = {
+            query: {key for name in names for key in keys[name]}
+            for query, names in documents.items()
+        }
+        return cls(texts, positives, found.judged(split))
 
-    def holds(self, query: str) -> bool:
-        """True if a test query has the same normalised text or nearly the same words."""
-        return normalise(query) in self._exact or self._near.find(query) is not None
+    def find(self, query: str) -> Overlap | None:
+        """What test queries with the same normalised text, or nearly its words, have; or None."""
+        same, near = self._exact.get(normalise(query), []), self._near.all(query)
+        return Overlap(self._of(same), self._of(near)) if same or near else None
+
+    def judges(self, path: Path) -> bool:
+        """Whether a file is one of those that the judgements came from."""
+        return path.resolve() in self._files
+
+    def document_keys(self) -> frozenset[int]:
+        """Hashes of all positives."""
+        return _NONE.union(*self._positives.values())
+
+    def _of(self, queries: Collection[str]) -> frozenset[int]:
+        return _NONE.union(*(self._positives.get(key, _NONE) for key in queries))
 
 
-def _query_ids(path: Path) -> set[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise PyriteError(f"{path}: not UTF-8 ({error})") from error
-    ids = {line.split("\t")[0] for line in lines if line.strip()}
-    return ids - {"query-id"}
+def _document_keys(found: SetFolder, split: str, names: set[str]) -> dict[str, list[int]]:
+    """Hashes of each named document: of its id, of its text, and of that without the title."""
+    keys = {name: [id_key(name)] for name in names}
+    seen: set[str] = set()
+    for path in found.texts_of(split, found.corpus):
+        for named in numbered_texts(path):
+            if named.id in keys:
+                seen.add(named.id)
+                keys[named.id] += _text_keys(named)
+    if len(seen) < len(names):
+        logger.warning(
+            "%s: %d of %d judged documents have no text; they are compared by id alone",
+            found.folder,
+            len(names) - len(seen),
+            len(names),
+        )
+    return keys
+
+
+def _text_keys(named: NamedText) -> list[int]:
+    """Hashes of a document's text with and without its title; none of an empty text."""
+    return [text_key(text) for text in (named.full, named.text) if text.strip()]

@@ -16,6 +16,7 @@ from ..core.store import read_array, write_part
 
 Records = npt.NDArray[Any]
 
+_ROWS = {"query_rows": "<i8", "pos_scores": "<f4", "positive_rows": "<i8"}
 # the lists of a query, their types on disk, and what stands where there is no negative
 _LISTS: dict[str, tuple[str, float]] = {
     "ids": ("<i8", PAD_ID),
@@ -57,6 +58,8 @@ def take_rows(negatives: Negatives, keep_Q: npt.NDArray[np.bool_]) -> Negatives:
     """The queries where `keep_Q` bool [Q] is true."""
     names = ("query_rows", "pos_scores", *_LISTS)
     kept: dict[str, Any] = {name: getattr(negatives, name)[keep_Q] for name in names}
+    positives = negatives.positive_rows
+    kept["positive_rows"] = None if positives is None else positives[keep_Q]
     return replace(negatives, **kept)
 
 
@@ -64,10 +67,11 @@ def write_draws(path: Path, negatives: Negatives) -> None:
     """Write negatives as one sealed array of records; `sources` and `generation` are not in it."""
     rows, width = negatives.ids.shape
     fields = [(name, kind, (width,)) for name, (kind, _) in _LISTS.items()]
-    kinds = np.dtype([("query_rows", "<i8"), ("pos_scores", "<f4"), *fields])
+    kinds = np.dtype([(name, kind) for name, kind in _ROWS.items()] + fields)
     records = np.empty(rows, dtype=kinds)
     for name in kinds.names or ():
-        records[name] = getattr(negatives, name)
+        values = getattr(negatives, name)
+        records[name] = PAD_ID if values is None else values
     write_part(path, records)
 
 
@@ -78,6 +82,9 @@ def read_draws(path: Path) -> Records:
 
 def to_negatives(records: Records, sources: Sequence[str], generation: int) -> Negatives:
     """Records as negatives in memory; inverse of `write_draws`."""
-    names = ("query_rows", "pos_scores", *_LISTS)
-    arrays: dict[str, Any] = {name: np.ascontiguousarray(records[name]) for name in names}
+    arrays: dict[str, Any] = {
+        name: np.ascontiguousarray(records[name]) for name in (*_ROWS, *_LISTS)
+    }
+    if (arrays["positive_rows"] == PAD_ID).any():
+        arrays["positive_rows"] = None
     return Negatives(**arrays, sources=tuple(sources), generation=generation)

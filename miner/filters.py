@@ -18,6 +18,7 @@ from ..core.encoder import F32
 from ..core.ids import I64
 from ..core.tables import Qrels
 from .calibrate import Method
+from .denoise import DenoiseConfig
 
 U16 = npt.NDArray[np.uint16]
 U64 = npt.NDArray[np.uint64]
@@ -32,8 +33,10 @@ class FilterConfig(Section):
     )
     max_score: float | None = Field(None, description="keep s < max_score")
     ties: Literal["drop", "keep"] = Field("drop", description="keep: <= in place of <")
-    positive_score: Literal["min", "mean", "max"] = Field(
-        "min", description="which positive counts when a query has several"
+    positive_score: Literal["min", "mean", "max", "each"] = Field(
+        "min",
+        description="which positive counts when a query has several; each: a row of negatives for"
+        " every one of them",
     )
     calibrate: Method = Field(
         "none",
@@ -43,7 +46,15 @@ class FilterConfig(Section):
     max_per_cluster: int | None = Field(
         None, ge=1, description="keep the first of each cluster among those the other rules keep"
     )
-    clusters: int = Field(128, ge=1, description="clusters of the corpus for max_per_cluster")
+    clusters: int = Field(
+        128, ge=1, description="clusters of the corpus, for all rules and samplers that have some"
+    )
+    cluster_device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="where k-means is trained; cuda: on the first GPU that FAISS sees"
+    )
+    cluster_false_negatives: bool = Field(
+        False, description="reject what is in a positive's cluster and scores above its centroid"
+    )
     near_positive: float | None = Field(
         None, gt=0, le=1, description="reject a cosine to a positive of at least this"
     )
@@ -53,15 +64,26 @@ class FilterConfig(Section):
     two_conditions: bool = Field(
         False, description="keep what is nearer to the query than its positive, and than to that"
     )
+    denoise: DenoiseConfig = DenoiseConfig()
+
+    @model_validator(mode="after")
+    def _several_clusters(self) -> FilterConfig:
+        if self.cluster_false_negatives and self.clusters < 2:
+            raise ValueError(
+                f"filters.cluster_false_negatives with filters.clusters={self.clusters}: one"
+                " cluster holds every document; set filters.clusters to at least 2"
+            )
+        return self
 
     @model_validator(mode="after")
     def _two_conditions(self) -> FilterConfig:
         if not self.two_conditions:
             return self
-        if self.positive_score == "mean":
+        if self.positive_score in ("mean", "each"):
             raise ValueError(
                 "filters.two_conditions compares with one positive, and"
-                " filters.positive_score=mean names none; set it to min or max"
+                f" filters.positive_score={self.positive_score} names none or all; set it to min or"
+                " max"
             )
         for key in ("margin", "percent"):
             if getattr(self, key) is not None:
@@ -161,7 +183,7 @@ def score_reasons(scores_QK: F32, pos_scores_Q: F32, config: FilterConfig) -> U1
 
 
 def positive_scores(pair_scores_P: F32, pair_query_P: I64, n_queries: int, how: str) -> F32:
-    """One score for each query out of its positives' scores: `min`, `mean` or `max`.
+    """One score for each query out of its positives' scores: `min` (so too `each`), `mean`, `max`.
 
     `pair_query_P` [P] ascends and numbers the queries 0 to `n_queries` - 1, each at least once.
     """
@@ -170,7 +192,7 @@ def positive_scores(pair_scores_P: F32, pair_query_P: I64, n_queries: int, how: 
     if how == "mean":
         counts = np.diff(np.append(starts, scores.size))
         return (np.add.reduceat(scores, starts) / counts).astype(np.float32)
-    reduce = np.minimum if how == "min" else np.maximum
+    reduce = np.maximum if how == "max" else np.minimum
     return np.asarray(reduce.reduceat(scores, starts), dtype=np.float32)
 
 

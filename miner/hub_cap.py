@@ -12,13 +12,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ..core.beir import Dataset
+from ..core.candidates import PAD_ID
 from ..core.encoder import F32
+from ..core.ids import I64
+from ..core.rng import U64, combine
 from ..core.tables import TextTable
 from .choose import Context
 from .draws import read_draws, take_columns, take_rows, to_negatives
 from .hubness import cap_uses, most_counted
-from .negatives_file import write_rows
+from .negatives_file import FILE, write_rows
 from .samplers import SamplerConfig
+from .sound import check_sound
 from .tally import Tally, tally_negatives
 
 DRAWS = ".draws.npy"
@@ -49,7 +53,7 @@ def cap_parts(
         np.concatenate([part["ids"] for part in parts]),
         sampler.total,
         sampler.max_uses,
-        context.query_ids_Q[rows],
+        _row_hashes(context, rows, np.concatenate([part["positive_rows"] for part in parts])),
         context.doc_ids_N,
         seed,
     )
@@ -60,10 +64,18 @@ def cap_parts(
         left = take_columns(to_negatives(part, sources, generation), columns)
         if "drop_query" in sampler.on_short:
             left = take_rows(left, left.counts() == sampler.total)
+        check_sound(left, context, dataset.queries, dataset.corpus, stem.parent / FILE)
         write_rows(stem.with_suffix(".parquet"), left, dataset.queries, dataset.corpus)
         tally.merge(tally_negatives(left, edges))
     tally.capped = Counter(dropped=capped.dropped, replaced=capped.replaced, missing=capped.missing)
     return tally
+
+
+def _row_hashes(context: Context, query_rows: I64, positive_rows: I64) -> U64:
+    """A hash of each row's ids: the query's, with the positive's where there is one."""
+    hashes = context.query_ids_Q[query_rows]
+    pairs = combine(hashes, context.doc_ids_N[np.maximum(positive_rows, 0)])
+    return np.where(positive_rows == PAD_ID, hashes, pairs)
 
 
 def most_used_documents(path: Path, corpus: TextTable, top: int = TOP) -> list[tuple[str, int]]:

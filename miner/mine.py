@@ -5,32 +5,45 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from ..core.candidates import Candidates
 from ..core.config import dump_config
 from ..core.dataset import text_hashes
 from ..core.digest import digest_array, digest_json
 from ..core.encoder import Encoder
 from ..core.run import Prepared, RunConfig, build_encoder, prepare_mining
-from ..core.store import Manifest, discard, remove_parts, write_bytes
+from ..core.store import Manifest, read_array, remove_parts, write_bytes
+from ..core.tables import Qrels
 from ..indexes.export import FILE as CANDIDATES
 from ..indexes.export import export_candidates
 from ..indexes.retrieve import RetrieveConfig, retrieve
 from ..indexes.sources import SearchInputs
 from .choose import Context
-from .choose_all import Choice, choose_all
+from .choose_all import REASONS, Choice, choose_all
 from .clusters import Clusters, open_clusters
+from .denoise_checks import (
+    MISSING_LABELS,
+    TEACHER,
+    Checks,
+    open_checks,
+    write_missing_labels,
+    write_teacher,
+)
+from .equal_queries import share_positives
 from .filters import FilterConfig
 from .near_rules import near_of
 from .report import write_histogram
-from .samplers import SamplerConfig
+from .samplers import SamplerConfig, check_hard_rank
 from .tally import Tally
 from .two_conditions import Triangles, triangles_of
+from .vectors import Vectors
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 class MineConfig(RunConfig):
@@ -40,6 +53,15 @@ class MineConfig(RunConfig):
     retrieve: RetrieveConfig = RetrieveConfig()
     filters: FilterConfig = FilterConfig(percent=0.95)
     sampler: SamplerConfig = SamplerConfig()
+
+    @model_validator(mode="after")
+    def _second_cluster(self) -> Self:
+        if self.sampler.needs_clusters and self.filters.clusters < 2:
+            raise ValueError(
+                f"sampler.cluster=second_nearest with filters.clusters={self.filters.clusters}:"
+                " there is no second cluster; set filters.clusters to at least 2"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +81,23 @@ def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:
     `<runs_dir>/<name>/negatives`. Raises PyriteError on bad input, before anything is overwritten.
     """
     prepared = prepare_mining(config, encoder or build_encoder(config))
-    retrieved = retrieve(SearchInputs.of(prepared), config.retrieve, config.cache, config.threads)
+    inputs = search_inputs(config, prepared, prepared.qrels)
+    retrieved = retrieve(inputs, config.retrieve, config.cache, config.threads)
     if retrieved.reused:
         logger.info("candidates: read again, nothing was searched (%s)", retrieved.key[:12])
     folder = config.run_folder / "negatives"
-    key = _negatives_key(config, prepared, retrieved.key)
+    checks = open_checks(config.filters.denoise, prepared, retrieved, config.cache)
+    key = _negatives_key(config, prepared, retrieved.key, checks)
     manifest = Manifest.read(folder)
     if manifest is not None and manifest.data.get("key") == key and manifest.intact(folder):
         remove_parts(folder)
         return Mined(folder, Tally.from_json(manifest.data["counts"]), manifest, reused=True)
-    context = context_of(config, prepared)
-    discard(folder)
+    context = context_of(config, prepared, checks)
     choice = Choice(config.filters, config.sampler, config.seed, config.block_queries)
     tally, edges = choose_all(prepared, retrieved.candidates, context, choice, folder, key)
     title = f"{config.name}: {config.sampler.label} per query"
     write_histogram(folder / "scores.png", tally, edges, title)
+    _write_checks(checks, choice, prepared, retrieved.candidates, folder)
     write_bytes(config.run_folder / "config.yaml", dump_config(config).encode())
     if config.retrieve.export:
         tables = (prepared.dataset.queries, prepared.dataset.corpus)
@@ -87,6 +111,7 @@ def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:
         config=config.model_dump(mode="json"),
         inputs={"dataset": prepared.dataset.digest(), "candidates": retrieved.key},
         recall=retrieved.manifest.data["recall"],
+        denoise=checks.as_json() if checks else None,
         seed=config.seed,
         counts=tally.as_json(),
     )
@@ -94,8 +119,28 @@ def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:
     return Mined(folder, tally, manifest, reused=False)
 
 
-def _negatives_key(config: MineConfig, prepared: Prepared, candidates_key: str) -> str:
-    qrels = prepared.qrels
+def _write_checks(
+    checks: Checks | None,
+    choice: Choice,
+    prepared: Prepared,
+    candidates: Candidates,
+    folder: Path,
+) -> None:
+    """What the cross-encoder found besides reasons; files of an earlier run without it go."""
+    for name in (MISSING_LABELS, TEACHER):
+        (folder / name).unlink(missing_ok=True)
+    if checks is None:
+        return
+    write_teacher(checks, prepared, candidates, folder / TEACHER)
+    if not choice.only_random:
+        reasons = read_array(folder / REASONS)
+        write_missing_labels(checks, prepared, candidates, reasons, folder / MISSING_LABELS)
+
+
+def _negatives_key(
+    config: MineConfig, prepared: Prepared, candidates_key: str, checks: Checks | None
+) -> str:
+    qrels = _shared_qrels(config, prepared)
     arrays = (qrels.indptr, qrels.docs, qrels.grades)
     clusters = _clusters(config, prepared)
     return digest_json(
@@ -108,17 +153,31 @@ def _negatives_key(config: MineConfig, prepared: Prepared, candidates_key: str) 
             "seed": config.seed,
             "filters": config.filters.model_dump(mode="json"),
             "clusters": clusters.key if clusters else None,
+            "denoise": checks.as_json() if checks else None,
             "sampler": config.sampler.model_dump(mode="json"),
             "export": config.retrieve.export,
         }
     )
 
 
-def context_of(config: MineConfig, prepared: Prepared) -> Context:
-    """What choosing needs to know of a prepared dataset."""
+def search_inputs(config: MineConfig, prepared: Prepared, qrels: Qrels) -> SearchInputs:
+    """What mining searches with; a query's positive is the first by id of those in `qrels`.
+
+    Raises PyriteError if a rank window of the sampler lies outside what is retrieved.
+    """
+    corpus = prepared.dataset.corpus
+    for part in config.sampler.parts:
+        if part.name == "scincl":
+            check_hard_rank(part, len(corpus), config.retrieve.depth)
+    positives = qrels.first_positives(prepared.queries.rows, corpus.ids.rank_N)
+    return SearchInputs.of(prepared, positives)
+
+
+def context_of(config: MineConfig, prepared: Prepared, checks: Checks | None = None) -> Context:
+    """What choosing needs to know of a prepared dataset and of its candidates' `checks`."""
     dataset = prepared.dataset
     return Context(
-        prepared.qrels,
+        _shared_qrels(config, prepared),
         text_hashes(dataset.queries, config.cache),
         text_hashes(dataset.corpus, config.cache),
         dataset.queries.id_hashes(),
@@ -127,7 +186,13 @@ def context_of(config: MineConfig, prepared: Prepared) -> Context:
         clusters=_clusters(config, prepared),
         triangles=_triangles(config, prepared),
         near=near_of(config.filters, prepared, config.seed),
+        checks=checks,
+        vectors=Vectors.of(prepared),
     )
+
+
+def _shared_qrels(config: MineConfig, prepared: Prepared) -> Qrels:
+    return share_positives(prepared.qrels, text_hashes(prepared.dataset.queries, config.cache))
 
 
 def _triangles(config: MineConfig, prepared: Prepared) -> Triangles | None:
@@ -137,7 +202,10 @@ def _triangles(config: MineConfig, prepared: Prepared) -> Triangles | None:
 
 
 def _clusters(config: MineConfig, prepared: Prepared) -> Clusters | None:
-    if config.filters.max_per_cluster is None:
+    filters = config.filters
+    capped = filters.max_per_cluster is not None
+    if not (capped or filters.cluster_false_negatives or config.sampler.needs_clusters):
         return None
     rank = prepared.dataset.corpus.ids.rank_N
-    return open_clusters(prepared.corpus, rank, config.filters.clusters, config.seed, config.cache)
+    settings = (filters.clusters, config.seed, config.cache)
+    return open_clusters(prepared.corpus, rank, *settings, device=filters.cluster_device)

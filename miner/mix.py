@@ -25,8 +25,8 @@ from .samplers import SamplerConfig
 RELAXED, FILLED = 1, 2
 # not structural: a rank window counts what an earlier part took
 _TAKEN = np.uint16(1 << 15)
-# a near duplicate is a claim about what the document is, not about its score
-_FINAL = np.uint16(STRUCTURAL | Reason.NEAR_DUPLICATE) | _TAKEN
+# claims about what the document is, not about how it scores
+_FINAL = np.uint16(STRUCTURAL | Reason.NEAR_DUPLICATE | Reason.DENOISED) | _TAKEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,8 @@ def _round(
     chosen: list[Negatives] = []
     for number, part in enumerate(config.parts):
         pool = _left(random if part.name == "random" else retrieved, before + chosen, context)
+        if part.outside and part.name == "random":
+            pool = _outside(pool, retrieved, context)
         found = choose(pool.candidates, pool.reasons, pos_scores_Q, context, part, seed, number)
         chosen.append(found)
     steps = [step for step in config.on_short if step != "drop_query"]
@@ -113,6 +115,17 @@ def _left(pool: Pool | None, chosen: list[Negatives], context: Context) -> Pool:
             text = kinds_N[np.maximum(ids, 0)]
             reasons[(texts_QK == text[:, None]) & (ids != PAD_ID)[:, None]] |= _TAKEN
     return Pool(pool.candidates, reasons)
+
+
+def _outside(pool: Pool, retrieved: Pool, context: Context) -> Pool:
+    """The pool without the retrieved candidates of each query; a document equals its copies."""
+    ids, listed = pool.candidates.ids, retrieved.candidates.ids
+    both = np.concatenate((ids, listed), axis=1)
+    _, number = np.unique(context.kinds_N[np.maximum(both, 0)], return_inverse=True)
+    keys = number.reshape(both.shape) + both.size * np.arange(len(both))[:, None]
+    known = keys[:, ids.shape[1] :][listed != PAD_ID]
+    inside = np.isin(keys[:, : ids.shape[1]], known)
+    return Pool(pool.candidates, np.where(inside, pool.reasons | _TAKEN, pool.reasons))
 
 
 def _relaxed(

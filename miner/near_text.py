@@ -46,9 +46,13 @@ class NearIndex:
 
     def find(self, text: str) -> str | None:
         """The smallest id whose text is near to `text`, or None."""
+        return min(self.all(text), default=None)
+
+    def all(self, text: str) -> list[str]:
+        """Every id whose text is near to `text`, in ascending order."""
         words = words_of(text)
         asked = {key for word in self._prefix(words) for key in self._rare.get(word, ())}
-        return min((key for key in asked if near(words, self._words[key])), default=None)
+        return sorted(key for key in asked if near(words, self._words[key]))
 
     def _prefix(self, words: Words) -> list[str]:
         least = -(-_NUMERATOR * len(words) // _DENOMINATOR)

@@ -17,19 +17,23 @@ from .tally import GROUPS, TIERS, Tally
 _COLOURS = {"positives": "#1b7837", "kept negatives": "#2166ac", "rejected candidates": "#b2182b"}
 
 
-def mining_table(tally: Tally, n: int) -> Table:
-    """Counts of a run: candidates, why they were rejected, negatives and shortfalls."""
+def mining_table(tally: Tally, n: int, unit: str = "queries") -> Table:
+    """Counts of a run: candidates, why they were rejected, negatives and shortfalls.
+
+    `unit` is what a row of negatives stands for.
+    """
     table = Table(title="mined negatives", title_justify="left")
     table.add_column("what")
     table.add_column("count", justify="right")
     table.add_column("share", justify="right")
-    table.add_row("queries", f"{tally.queries:,}", "")
+    table.add_row(unit, f"{tally.queries:,}", "")
     table.add_row("candidates", f"{tally.candidates:,}", "")
     for reason in Reason:
         count = tally.reasons[str(reason.name)]
         if count and reason is not Reason.PAD:
             name = str(reason.name).lower().replace("_", " ")
             table.add_row(f"  rejected: {name}", f"{count:,}", _share(count, tally.candidates))
+    _add_denoise(table, tally)
     table.add_row("  kept", f"{tally.kept:,}", _share(tally.kept, tally.candidates))
     table.add_row("negatives drawn", f"{tally.drawn:,}", "")
     filled = {tier: tally.tiers[tier] for tier in TIERS[1:]}
@@ -38,10 +42,16 @@ def mining_table(tally: Tally, n: int) -> Table:
             table.add_row(f"  {name}", f"{count:,}", _share(count, tally.drawn))
     _add_uses(table, tally)
     if tally.dropped:
-        table.add_row("queries dropped", f"{tally.dropped:,}", _share(tally.dropped, tally.queries))
+        table.add_row(f"{unit} dropped", f"{tally.dropped:,}", _share(tally.dropped, tally.queries))
     short = sum(queries for found, queries in tally.negatives.items() if int(found) < n)
-    table.add_row(f"queries with fewer than {n}", f"{short:,}", _share(short, tally.queries))
+    table.add_row(f"{unit} with fewer than {n}", f"{short:,}", _share(short, tally.queries))
     return table
+
+
+def _add_denoise(table: Table, tally: Tally) -> None:
+    for name, count in sorted(tally.denoise.items()):
+        label = "over positive_above: likely missing labels" if name == "likely_positive" else name
+        table.add_row(f"  {label}", f"{count:,}", _share(count, tally.candidates))
 
 
 def _add_uses(table: Table, tally: Tally) -> None:

@@ -11,20 +11,25 @@ from pydantic import Field, model_validator
 
 from ..core.config import Section
 from ..core.encoder import F32
+from ..core.errors import PyriteError
 from ..core.ids import I64
 from .filters import U16, allowed_rank
 
 # wider than the whole range of the draw's Gumbel noise, so the better rank always wins
 _RANK_STEP = 64.0
 
+Name = Literal["topk", "random", "window", "scincl", "simans", "softmax", "popularity", "saha"]
 Fallback = Literal["relax", "random_fill", "drop_query"]
 
 
 class SamplerPart(Section):
     """One way to choose negatives out of the candidates that are left."""
 
-    name: Literal["topk", "random", "window", "simans", "softmax", "popularity"] = "simans"
+    name: Name = "simans"
     source: str | None = Field(None, description="only candidates that this source ranked best")
+    cluster: Literal["any", "second_nearest"] = Field(
+        "any", description="only candidates of the cluster second nearest to the query's positive"
+    )
     n: int = Field(4, ge=1, le=1000, description="negatives per query")
     a: float = Field(0.5, ge=0, le=1e9, description="SimANS: sharpness on the logit scale s / tau")
     b: float = Field(0.0, description="SimANS: the peak lies b logits above the positive")
@@ -40,13 +45,32 @@ class SamplerPart(Section):
     power: float = Field(
         0.75, ge=0, le=100, description="popularity: 0 is uniform, 1 is proportional to the count"
     )
+    k_hard: int = Field(4000, ge=1, description="scincl: the last rank, from 1, included")
+    c_hard: int = Field(2, ge=1, description="scincl: so many ranks up to k_hard")
+    k_share: float = Field(
+        0.05, gt=0, le=1, description="scincl: k_hard is at most this share of the corpus"
+    )
+    mult: int = Field(
+        3, ge=1, le=1000, description="saha: n * mult owners are compared, the n least alike stay"
+    )
+    outside: bool = Field(False, description="random: none of the retrieved candidates")
 
     @model_validator(mode="after")
-    def _window(self) -> SamplerPart:
+    def _consistent(self) -> SamplerPart:
         if self.window_min >= self.window_max:
             raise ValueError(
                 f"sampler.window_min={self.window_min} must be below"
                 f" sampler.window_max={self.window_max}"
+            )
+        if self.name == "scincl" and not self.n <= self.c_hard <= self.k_hard:
+            raise ValueError(
+                f"sampler.name=scincl with n={self.n}, c_hard={self.c_hard}, k_hard={self.k_hard}:"
+                " expected n <= c_hard <= k_hard; set sampler.n and sampler.c_hard"
+            )
+        if self.name == "random" and self.cluster != "any":
+            raise ValueError(
+                f"sampler.cluster={self.cluster} with sampler.name=random: random documents come"
+                " from the whole corpus; remove sampler.cluster or choose another sampler"
             )
         if self.name == "random" and self.source is not None:
             raise ValueError(
@@ -89,18 +113,27 @@ class SamplerConfig(SamplerPart):
         """Whether documents are drawn from the whole corpus."""
         return "random_fill" in self.on_short or any(p.name == "random" for p in self.parts)
 
+    @property
+    def needs_clusters(self) -> bool:
+        """Whether a part is kept to a cluster."""
+        return any(p.cluster != "any" for p in self.parts)
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
     """What a sampler sees: scores float32 [Q, K], reasons uint16 [Q, K], s_pos float32 [Q].
 
     `owners` int64 [Q, K], or [1, 1] for all alike: how many queries each is a positive of.
+    `places` int64, likewise: SaHa's order, 0 the first, -1 for none. `documents` is the size of the
+    corpus.
     """
 
     scores: F32
     reasons: U16
     pos_scores: F32
     owners: I64 = field(default_factory=lambda: np.zeros((1, 1), dtype=np.int64))
+    places: I64 = field(default_factory=lambda: np.zeros((1, 1), dtype=np.int64))
+    documents: int = 2**62
 
 
 def topk(view: Scored, config: SamplerPart) -> F32:
@@ -148,6 +181,37 @@ def simans(view: Scored, config: SamplerPart) -> F32:
     return out
 
 
+def hard_rank(config: SamplerPart, documents: int) -> int:
+    """The last rank of the SciNCL window, from 1: `min(k_hard, k_share * documents)`, cut down."""
+    return min(config.k_hard, int(config.k_share * documents))
+
+
+def check_hard_rank(config: SamplerPart, documents: int, depth: int) -> None:
+    """Raise PyriteError if the window is empty, or not within `depth` retrieved documents."""
+    last = hard_rank(config, documents)
+    if last < config.n:
+        raise PyriteError(
+            f"sampler.k_share={config.k_share} of {documents} documents ends the window at rank"
+            f" {last}, too low for sampler.n={config.n}; raise sampler.k_share"
+        )
+    # the positive itself is retrieved too
+    if depth <= last:
+        raise PyriteError(
+            f"sampler.name=scincl ends its window at rank {last}, but retrieve.depth={depth}; set"
+            f" retrieve.depth to at least {last + 1} or lower sampler.k_hard"
+        )
+
+
+def scincl(view: Scored, config: SamplerPart) -> F32:
+    """SciNCL's hard window, arXiv 2202.06671: uniform over the ranks (k - c_hard, k], from 1.
+
+    Ranks count as in `window`. The upper rank `k` does not depend on `c_hard`.
+    """
+    rank, last = allowed_rank(view.reasons), hard_rank(config, view.documents)
+    inside = (rank >= last - config.c_hard) & (rank < last)
+    return np.where(inside, np.float32(0), np.float32(-np.inf))
+
+
 def softmax(view: Scored, config: SamplerPart) -> F32:
     """NV-Retriever's sampled variant: `s / temperature` among the best `pool` survivors."""
     kept = view.reasons == 0
@@ -162,13 +226,21 @@ def popularity(view: Scored, config: SamplerPart) -> F32:
     return np.broadcast_to(weights, view.scores.shape)
 
 
+def saha(view: Scored, config: SamplerPart) -> F32:
+    """SaHa, arXiv 2508.00955: documents of the least similar owners first, whatever the noise."""
+    weights = np.where(view.places >= 0, -_RANK_STEP * view.places, -np.inf)
+    return np.broadcast_to(weights.astype(np.float32), view.scores.shape)
+
+
 SAMPLERS: dict[str, Callable[[Scored, SamplerPart], F32]] = {
     "topk": topk,
     "random": uniform,
     "window": window,
+    "scincl": scincl,
     "simans": simans,
     "softmax": softmax,
     "popularity": popularity,
+    "saha": saha,
 }
 
 

@@ -18,12 +18,12 @@ from ..core.ids import I64
 from ..core.progress import progress
 from ..core.run import Prepared, build_encoder, prepare_mining
 from ..indexes.retrieve import retrieve
-from ..indexes.sources import SearchInputs
 from .calibrate import fit_calibration
 from .choose import Context
 from .choose_all import Choice, random_pool
+from .denoise_checks import Checks, open_checks
 from .filters import FilterConfig
-from .mine import MineConfig, context_of
+from .mine import MineConfig, context_of, search_inputs
 from .mix import Pool, choose_mix
 from .positives import score_positives
 from .suggest_grid import Setting, settings, with_pools
@@ -113,9 +113,11 @@ def suggest(
             " matters; set sampler.name to topk, window or simans"
         )
     prepared = prepare_mining(config, encoder or build_encoder(config))
-    retrieved = retrieve(SearchInputs.of(prepared), config.retrieve, config.cache, config.threads)
+    inputs = search_inputs(config, prepared, prepared.qrels)
+    retrieved = retrieve(inputs, config.retrieve, config.cache, config.threads)
     sample = sample_queries(prepared)
-    outcomes = _Comparison(config, prepared, retrieved.candidates).run(sample)
+    checks = open_checks(config.filters.denoise, prepared, retrieved, config.cache)
+    outcomes = _Comparison(config, prepared, retrieved.candidates, checks).run(sample)
     recommended = recommend(outcomes, max_false_negatives)
     nearest = None if recommended else closest(outcomes, max_false_negatives)
     return Suggestion(
@@ -174,7 +176,13 @@ class _Counts:
 class _Comparison:
     """The settings of a run, its positives and its candidates."""
 
-    def __init__(self, config: MineConfig, prepared: Prepared, candidates: Candidates) -> None:
+    def __init__(
+        self,
+        config: MineConfig,
+        prepared: Prepared,
+        candidates: Candidates,
+        checks: Checks | None,
+    ) -> None:
         filters = config.filters
         positives = score_positives(prepared, filters.positive_score)
         calibration = fit_calibration(filters.calibrate, positives.pairs, candidates.scores)
@@ -184,7 +192,8 @@ class _Comparison:
         self.settings = settings(filters, config.sampler)
         self.pos_scores = positives.per_query
         self.all_positives = np.sort(positives.pairs)
-        self.context: Context = replace(context_of(config, prepared), calibration=calibration)
+        context = context_of(config, prepared, checks)
+        self.context: Context = replace(context, calibration=calibration)
 
     def run(self, sample: I64) -> list[Outcome]:
         """One outcome for each setting; the same whatever the block size."""

@@ -59,7 +59,8 @@ def settings(filters: FilterConfig, sampler: SamplerConfig) -> list[Setting]:
     Margins, percents and windows stand in each other's place: a window has no ceiling, and a
     ceiling has the configured sampler. SimANS settings have the configured ceiling. `max_score`,
     `ties`, `positive_score`, `calibrate`, `tau` and the number of negatives stay as configured
-    everywhere. Windows and SimANS settings stand in place of a mix.
+    everywhere. Windows and SimANS settings stand in place of a mix, without its sources and
+    clusters.
     """
     return [
         Setting("configured", "configured", filters, sampler),
@@ -79,7 +80,7 @@ def _ceilings(filters: FilterConfig, sampler: SamplerConfig) -> Iterator[Setting
 def _samplers(filters: FilterConfig, sampler: SamplerConfig) -> Iterator[Setting]:
     alone: dict[str, Any] = {"mix": [], "n": sampler.total}
     if sampler.mix:
-        alone["source"] = None
+        alone.update(source=None, cluster="any")
     sampler = sampler.model_copy(update=alone)
     for low, high in WINDOWS:
         changes = {"name": "window", "window_min": low, "window_max": high}

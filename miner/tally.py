@@ -25,6 +25,8 @@ class Tally:
 
     `capped`: draws over `max_uses` that were `dropped`, those `replaced` by a spare and those still
     `missing`; empty without that cap. `most_used`: document ids and uses, for a whole run only.
+    `denoise`: candidates that a cross-encoder `checked`, `unchecked` and `likely_positive` ones;
+    empty without it.
     """
 
     queries: int = 0
@@ -36,6 +38,7 @@ class Tally:
     sources: Counter[str] = field(default_factory=Counter)
     dropped: int = 0
     capped: Counter[str] = field(default_factory=Counter)
+    denoise: Counter[str] = field(default_factory=Counter)
     most_used: list[tuple[str, int]] = field(default_factory=list)
     histograms: dict[str, list[int]] = field(
         default_factory=lambda: {g: [0] * BINS for g in GROUPS}
@@ -52,6 +55,7 @@ class Tally:
         self.sources.update(other.sources)
         self.dropped += other.dropped
         self.capped.update(other.capped)
+        self.denoise.update(other.denoise)
         for group, counts in other.histograms.items():
             pairs = zip(self.histograms[group], counts, strict=True)
             self.histograms[group] = [a + b for a, b in pairs]
@@ -68,6 +72,7 @@ class Tally:
             "negatives_per_source": dict(sorted(self.sources.items())),
             "dropped_queries": self.dropped,
             "max_uses": dict(sorted(self.capped.items())),
+            "denoise": dict(sorted(self.denoise.items())),
             "most_used": [list(pair) for pair in self.most_used],
             "histograms": self.histograms,
         }
@@ -85,6 +90,7 @@ class Tally:
             Counter(value["negatives_per_source"]),
             value["dropped_queries"],
             Counter(value["max_uses"]),
+            Counter(value["denoise"]),
             [(name, uses) for name, uses in value["most_used"]],
             value["histograms"],
         )

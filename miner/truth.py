@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from ..core.candidates import PAD_ID, Candidates
+from ..core.dataset import text_hashes
 from ..core.digest import u64
 from ..core.encoder import F32, Encoder
 from ..core.errors import PyriteError
@@ -24,13 +25,13 @@ from ..core.rng import U64
 from ..core.run import Prepared, build_encoder, prepare_mining
 from ..core.tables import Qrels
 from ..indexes.retrieve import retrieve
-from ..indexes.sources import SearchInputs
 from ..indexes.topk import exact_scores
 from .calibrate import fit_calibration
 from .choose import Context
 from .choose_all import Choice, random_pool
+from .denoise_checks import open_checks
 from .filters import FilterConfig
-from .mine import MineConfig, context_of
+from .mine import MineConfig, context_of, search_inputs
 from .mix import Pool, choose_mix
 from .suggest_grid import Setting, settings, with_pools
 
@@ -100,9 +101,13 @@ def truth_test(
     PyriteError if no query has two positives with different texts, and what `mine` raises.
     """
     prepared = prepare_mining(config, encoder or build_encoder(config))
-    retrieved = retrieve(SearchInputs.of(prepared), config.retrieve, config.cache, config.threads)
-    context = context_of(config, prepared)
-    hidden = hide_positives(prepared, context.doc_texts_N, config.seed)
+    texts_N = text_hashes(prepared.dataset.corpus, config.cache)
+    hidden = hide_positives(prepared, texts_N, config.seed)
+    # a source that searches with positives may not know the hidden ones
+    inputs = search_inputs(config, prepared, hidden.qrels)
+    retrieved = retrieve(inputs, config.retrieve, config.cache, config.threads)
+    checks = open_checks(config.filters.denoise, prepared, retrieved, config.cache)
+    context = context_of(config, prepared, checks)
     test = _Test(config, prepared, context, hidden, retrieved.candidates)
     return test.run(grid or settings(config.filters, config.sampler))
 

@@ -56,6 +56,33 @@ class BagOfWords:
         return total.astype(np.float32)
 
 
+class SharedWords:
+    """A cross-encoder without a model: the log-odds grow with the share of common words."""
+
+    def __init__(self, salt: str = "", labels: int = 1) -> None:
+        self.salt = salt
+        self.labels = labels
+        self.scored: list[tuple[str, str]] = []
+
+    @property
+    def fingerprint(self) -> str:
+        return f"shared-words-{self.salt}"
+
+    def lengths(self, queries: Sequence[str], documents: Sequence[str]) -> I64:
+        pairs = zip(queries, documents, strict=True)
+        return np.array([len(q.split()) + len(d.split()) for q, d in pairs], dtype=np.int64)
+
+    def log_odds(self, queries: Sequence[str], documents: Sequence[str]) -> F32:
+        pairs = list(zip(queries, documents, strict=True))
+        self.scored += pairs
+        return np.array([self.score(q, d) for q, d in pairs], dtype=np.float32)
+
+    @staticmethod
+    def score(query: str, document: str) -> float:
+        asked, said = set(query.lower().split()), set(document.lower().split())
+        return 12 * len(asked & said) / len(asked | said) - 3 + u64(query + document) / 2**66
+
+
 def write_dataset(
     folder: Path,
     corpus: Mapping[str, str],

@@ -5,24 +5,13 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
-
-@dataclass(frozen=True)
-class Case:
-    """A good setup spoilt in one place, and what the sentence about it must hold.
-
-    `TMP` in overrides and sentence stands for the setup's folder.
-    """
-
-    says: tuple[str, ...]
-    overrides: tuple[str, ...] = ()
-    spoil: Callable[[Path], object] | None = None
-    verb: str = "mine"
-    broken: str = ""  # a known fault of the library: the test must fail until it is mended
+from loss_mistakes import loss_cases
+from mistake_case import Case
+from query_side_mistakes import query_side_cases
+from training_mistakes import training_cases
 
 
 def put(name: str, content: str | bytes) -> Callable[[Path], object]:
@@ -91,6 +80,35 @@ def config_cases() -> dict[str, Case]:
     }
 
 
+def choosing_cases() -> dict[str, Case]:
+    def given(override: str, *says: str) -> Case:
+        return Case(says, (override,))
+
+    return {
+        "no second cluster": Case(
+            ("sampler.cluster=second_nearest", "filters.clusters=1", "to at least 2"),
+            ("sampler.cluster=second_nearest", "filters.clusters=1"),
+        ),
+        "one cluster for all": Case(
+            ("filters.cluster_false_negatives", "filters.clusters=1", "to at least 2"),
+            ("filters.cluster_false_negatives=true", "filters.clusters=1"),
+        ),
+        "random documents of a cluster": Case(
+            ("sampler.cluster=second_nearest", "sampler.name=random", "remove sampler.cluster"),
+            ("sampler={name: random, n: 2, cluster: second_nearest}",),
+        ),
+        "more than the window holds": given(
+            "sampler={name: scincl, n: 3}", "sampler.name=scincl", "c_hard=2", "set sampler.n"
+        ),
+        "window below the depth": given(
+            "sampler={name: scincl, n: 2, k_share: 1}", "rank 40", "retrieve.depth", "k_hard"
+        ),
+        "window of nothing": given(
+            "sampler={name: scincl, n: 2, k_share: 0.01}", "40 documents", "raise sampler.k_share"
+        ),
+    }
+
+
 def machine_cases() -> dict[str, Case]:
     def given(override: str, *says: str, verb: str = "mine", broken: str = "") -> Case:
         return Case(says, (override,), spoil=put("file", ""), verb=verb, broken=broken)
@@ -112,6 +130,14 @@ def machine_cases() -> dict[str, Case]:
         "model too short": given("encoder.max_length=65", "max_length=65", "at most 64"),
         "no such device": given("encoder.device=gpu", "encoder.device", "'gpu'", unlike),
         "device without driver": given("encoder.device=cuda", "cuda", "set encoder.device=cpu"),
+        "clusters without a GPU": Case(
+            ("filters.cluster_device=cuda", "GPU", "set filters.cluster_device=cpu"),
+            (
+                "filters.max_per_cluster=1",
+                "filters.clusters=4",
+                "filters.cluster_device=cuda",
+            ),
+        ),
         "device not built in": given("encoder.device=xpu", "encoder.device", "xpu"),
         "too many threads": given("threads=99999999999", "threads=99999999999"),
         "runs_dir is a file": given("runs_dir=TMP/file", "TMP/file", "Not a directory"),
@@ -175,6 +201,28 @@ def encoder_cases() -> dict[str, Case]:
     }
 
 
+def draw_cases() -> dict[str, Case]:
+    def given(says: str, *settings: str) -> Case:
+        return Case(tuple(says.split("; ")), tuple(f"train.{setting}" for setting in settings))
+
+    return {
+        "unknown draw": given("train.draw='nope'; 'rotate'", "draw=nope"),
+        "too few mined to replace": given(
+            "train.draw=replace; sampler.n=2; set sampler.n to at least 12", "draw=replace"
+        ),
+        "replacing without its draw": given("train.replace; set train.draw", "replace.every=5"),
+        "replacing by products": given(
+            "train.draw=replace; set train.loss.similarity=cos",
+            "draw=replace",
+            "loss.similarity=dot",
+        ),
+        "clusters without NGAME": given("train.ngame; set train.batches", "ngame.double_at=[1]"),
+        "an epoch below 0": given(
+            "train.ngame.double_at=[-1]; from 0", "batches=ngame", "ngame.double_at=[-1]"
+        ),
+    }
+
+
 def source_cases() -> dict[str, Case]:
     def source(fields: str, *says: str, spoil: Callable[[Path], object] | None = None) -> Case:
         return Case(says, (f"retrieve.sources=[{{{fields}}}]",), spoil)
@@ -184,6 +232,12 @@ def source_cases() -> dict[str, Case]:
         "no sources": Case(("retrieve.sources=[]", "at least 1"), ("retrieve.sources=[]",)),
         "unknown source": source("kind: nope", "retrieve.sources.0.kind='nope'", "'bm25s'"),
         "unknown key of a source": source("kid: run", "unknown key 'retrieve.sources.0.kid'"),
+        "words of a positive": source("kind: bm25s, query: positive", "kind dense", "query=query"),
+        "evaluation with positives": Case(
+            ("'dense'", "query=positive", "set query=query"),
+            ("eval.source.query=positive",),
+            verb="eval",
+        ),
         "run without path": source("kind: run", "retrieve.sources.0", "needs a path"),
         "no such run": source(run, "TMP/x.run", "no such run file"),
         "run malformed": source(run, "TMP/x.run:1", "2 fields", "6", spoil=put("x.run", "a b\n")),
@@ -191,6 +245,41 @@ def source_cases() -> dict[str, Case]:
             "index: {backend: faiss, factory: XYZ}", "index.factory='XYZ'", "IVF1024,Flat"
         ),
         "no such retriever": Case(("'nope'", "'bm25s'"), ("retriever=nope",), verb="eval"),
+    }
+
+
+def cross_encoder_cases() -> dict[str, Case]:
+    here = "filters.denoise"
+
+    def denoise(override: str, *says: str) -> Case:
+        model = (f"{here}.model=TMP/nowhere", f"{here}.max_length=32")
+        return Case(says, (*model, f"{here}.{override}"))
+
+    def reranker(override: str, *says: str) -> Case:
+        model = ("train.kind=cross-encoder", "reranker.max_length=32")
+        return Case(says, (*model, f"reranker.{override}"), verb="train")
+
+    return {
+        "no such cross-encoder": denoise(
+            "depth=5", f"{here}.model='TMP/nowhere'", "not loadable", f"set {here}.model"
+        ),
+        "an encoder as cross-encoder": denoise(
+            "model=minilm", "has no head", f"set {here}.model", "train.kind=cross-encoder"
+        ),
+        "device of the cross-encoder": denoise("device=gpu", f"{here}.device='gpu'", "cpu"),
+        "thresholds upside down": denoise(
+            "negative_below=0.95", "negative_below=0.95", "positive_above=0.9", "lower"
+        ),
+        "threshold beyond a probability": denoise(
+            "positive_above=3", "positive_above=3", "[0, 1]", "activation=none"
+        ),
+        "no such reranker": reranker("model=a/b/c", "reranker.model='a/b/c'", "not loadable"),
+        "reranker too short": reranker(
+            "max_length=999", "reranker.max_length=999", "512 positions", "at most 512"
+        ),
+        "reranker with more negatives than mined": reranker(
+            "negatives=3", "reranker.negatives=3", "sampler.n=2"
+        ),
     }
 
 
@@ -286,8 +375,14 @@ def text_faults(name: str) -> dict[str, tuple[str | bytes, *tuple[str, ...]]]:
 
 CASES = {
     **config_cases(),
+    **choosing_cases(),
     **machine_cases(),
     **encoder_cases(),
+    **loss_cases(),
+    **draw_cases(),
+    **training_cases(),
     **source_cases(),
+    **cross_encoder_cases(),
+    **query_side_cases(),
     **dataset_cases(),
 }

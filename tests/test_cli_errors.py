@@ -10,11 +10,13 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
 from cli_setup import in_process, snapshot, write_config, write_setup
-from mistakes import CASES, LINES, Case
+from mistake_case import Case
+from mistakes import CASES, LINES
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pyrite import evaluate, load_config, train
+from pyrite.trainers.loss_config import PARAMETERS
 from pyrite.trainers.train import TrainConfig
 
 
@@ -100,6 +102,8 @@ def wrong_values(info: FieldInfo) -> Iterator[tuple[str, str]]:
             yield "nope", repr(get_args(kind)[-1])
         elif get_origin(kind) is tuple:
             yield "nope", "valid tuple"
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield "nope", "valid dictionary"
         else:
             yield from WRONG_TYPES.get(kind, [])
     for bound in info.metadata:
@@ -134,6 +138,13 @@ FIELDS = [
 ]
 
 
+def beside(key: str) -> list[str]:
+    """Overrides without which the field's section has no such field."""
+    section, _, name = key.rpartition(".")
+    owners = [loss for loss, parameters in PARAMETERS.items() if name in parameters]
+    return [f"{section}.name={owners[0]}"] if section == "train.loss" and owners else []
+
+
 @pytest.mark.parametrize(("key", "value", "says"), FIELDS)
 def test_a_wrong_value_of_a_field_is_one_sentence(
     key: str,
@@ -145,7 +156,8 @@ def test_a_wrong_value_of_a_field_is_one_sentence(
 ) -> None:
     before = snapshot(home / "runs")
     config = home / "config.yaml"
-    outcome = in_process(monkeypatch, capfd, "mine", str(config), f"{key}={value}")
+    overrides = [*beside(key), f"{key}={value}"]
+    outcome = in_process(monkeypatch, capfd, "mine", str(config), *overrides)
     assert (outcome.code, outcome.out) == (2, "")
     assert [outcome.err] == [line + "\n" for line in outcome.errors]
     assert outcome.err.startswith(f"pyrite: error: {config}: {key}=")

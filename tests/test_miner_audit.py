@@ -19,7 +19,7 @@ from pyrite.core.errors import PyriteError
 from pyrite.core.text import normalise
 from pyrite.miner.audit import audit
 from pyrite.miner.audit_checks import Check, Checker, Known
-from pyrite.miner.contamination import HeldOutQueries
+from pyrite.miner.contamination import HeldOut
 from pyrite.miner.near_text import NearIndex, near, words_of
 from pyrite.miner.training_row import Doc, TrainingRow
 
@@ -129,6 +129,9 @@ def test_severities() -> None:
         "INVERTED_SCORE",
         "SHORT_ROW",
         "DUPLICATE_ROW",
+        "NONE_MINED",
+        "DUPLICATE_TEXT",
+        "DUPLICATE_JUDGEMENT",
     }
 
 
@@ -320,11 +323,11 @@ def test_contamination_is_found_exactly_and_nearly(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_no_beir_folder(tmp_path: Path) -> None:
     with pytest.raises(PyriteError, match=r"no queries\.jsonl"):
-        HeldOutQueries.read(tmp_path, "test")
+        HeldOut.read(tmp_path, "test")
     data = toy_dataset(tmp_path / "data", 20, 8)
     with pytest.raises(PyriteError, match=r"dev\.tsv: no such split; .* test, train"):
-        HeldOutQueries.read(data, "dev")
+        HeldOut.read(data, "dev")
     with (data / "qrels" / "test.tsv").open("a") as handle:
         handle.write("nobody\td0001\t1\n")
     with pytest.raises(PyriteError, match="unknown query id 'nobody'"):
-        HeldOutQueries.read(data, "test")
+        HeldOut.read(data, "test")

@@ -199,6 +199,31 @@ def test_exit_codes(
     assert f"{bad}:1: field 'pos' is a str" in call(monkeypatch, capfd, bad).errors[0]
 
 
+def test_texts_of_ids_and_the_format_are_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "triples.tsv").write_text("q1\td1\td2\n", encoding="utf-8")
+    (tmp_path / "corpus.tsv").write_text("d1\tred\nd2\tgreen\n", encoding="utf-8")
+    (tmp_path / "queries.tsv").write_text("q1\twhat\n", encoding="utf-8")
+    cache = ("--cache-dir", tmp_path / "cache")
+    ids = (tmp_path / "triples.tsv", "--corpus", tmp_path / "corpus.tsv", *cache)
+    good = call(monkeypatch, capfd, *ids, "--queries", tmp_path / "queries.tsv")
+    assert good.code == 0
+    assert "(MS MARCO id triples)" in good.out
+    texts = call(monkeypatch, capfd, ids[0], "--format", "triples")
+    assert (texts.code, "(MS MARCO triples)" in texts.out) == (0, True)
+    mistakes: list[tuple[tuple[object, ...], str]] = [
+        (ids, "--queries"),
+        ((ids[0], *cache), "--corpus"),
+        ((ids[0], "--corpus", tmp_path / "nope.tsv", *cache), "nope.tsv"),
+        ((ids[0], "--format", "nope"), "no such format; one of pyrite"),
+    ]
+    for arguments, says in mistakes:
+        outcome = call(monkeypatch, capfd, *arguments)
+        assert outcome.code == 2
+        assert [says in line for line in outcome.errors] == [True]
+
+
 def test_json_is_all_that_goes_to_standard_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,7 +269,8 @@ def test_help_names_every_option() -> None:
     assert outcome.code == 0
     for option in ("PATH", "--json", "--fix", "--against", "--split", "--max-words"):
         assert option in outcome.out
-    assert "--max-warnings" in outcome.out
+    for option in ("--max-warnings", "--corpus", "--queries", "--qrels", "--format"):
+        assert option in outcome.out
 
 
 def test_the_verb_loads_no_model_library(tmp_path: Path) -> None:

@@ -8,17 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrite.core.candidates import Candidates, Negatives
+from pyrite.core.candidates import Candidates, Negatives, Reason
 from pyrite.core.digest import u64_array
+from pyrite.core.embeddings import Embeddings
 from pyrite.core.ids import IdIndex
 from pyrite.core.rng import combine, gumbel, stream
 from pyrite.core.tables import Qrels
 from pyrite.core.text import normalise
 from pyrite.miner.choose import Context, choose, reasons_of
+from pyrite.miner.clusters import Clusters, nearest_clusters
 from pyrite.miner.draw import first_draw_probability
 from pyrite.miner.filters import FilterConfig, score_reasons
 from pyrite.miner.popularity import owner_counts
 from pyrite.miner.samplers import SAMPLERS, SamplerConfig, Scored, log_weights
+from pyrite.miner.vectors import Vectors
 
 I64 = npt.NDArray[np.int64]
 DOCUMENTS, QUERIES, DEPTH = 24, 6, 16
@@ -66,6 +69,10 @@ def world(seed: int, order: I64 | None = None) -> World:
     candidates.check()
     pairs = [(q, int(place[d])) for q in range(QUERIES) for d in judged[q]]
     query, doc = np.array(pairs, dtype=np.int64).T
+    vectors = np.random.default_rng(seed + 1000).integers(-2, 3, (DOCUMENTS + QUERIES, 3)) / 2
+    corpus = vectors[order].astype(np.float32)
+    clusters = Clusters(np.eye(3, dtype=np.float32), np.zeros(0, dtype=np.int32), True)
+    assign = nearest_clusters(clusters, corpus, 1)[:, 0].astype(np.int32)
     context = Context(
         Qrels.build(query, doc, np.ones_like(doc), QUERIES),
         u64_array([normalise(t) for t in asked]),
@@ -73,6 +80,12 @@ def world(seed: int, order: I64 | None = None) -> World:
         u64_array([f"q{i}" for i in range(QUERIES)]),
         u64_array(ids),
         rank,
+        clusters=replace(clusters, assign=assign),
+        vectors=Vectors(
+            Embeddings.from_array(corpus),
+            Embeddings.from_array(vectors[DOCUMENTS:].astype(np.float32)),
+            np.arange(QUERIES),
+        ),
     )
     pos = np.array([min(scores[q, d] for d in judged[q]) for q in range(QUERIES)], np.float32)
     positives = [{int(place[d]) for d in docs} for docs in judged]
@@ -109,17 +122,30 @@ FILTERS = st.builds(
     percent=st.none() | st.sampled_from([0.5, 0.95]),
     max_score=st.none() | st.sampled_from([0.0, 0.5]),
     ties=st.sampled_from(["drop", "keep"]),
+    cluster_false_negatives=st.booleans(),
 )
 WINDOWS = st.sampled_from([(0, 4), (1, 6), (3, 100)])
 SETTINGS = st.builds(
-    lambda name, n, a, window: SamplerConfig(
-        name=name, n=n, a=a, window_min=window[0], window_max=window[1]
+    lambda name, n, a, window, cluster: SamplerConfig(
+        name=name,
+        n=n,
+        a=a,
+        window_min=window[0],
+        window_max=window[1],
+        k_hard=max(n, 9),
+        c_hard=max(n, 4),
+        k_share=0.5,
+        mult=2,
+        cluster="any" if name == "random" else cluster,
     ),
     st.sampled_from(sorted(SAMPLERS)),
     st.sampled_from([1, 3, 10, 30]),
     st.sampled_from([0.0, 0.5]),
     WINDOWS,
+    st.sampled_from(["any", "any", "second_nearest"]),
 )
+# the others have plain loops of their own
+PLAIN = SETTINGS.filter(lambda s: s.name != "saha" and s.cluster == "any")
 SEEDS = st.integers(0, 400)
 
 
@@ -142,7 +168,7 @@ def test_no_negative_is_a_positive_a_copy_or_drawn_twice(
         assert len(set(texts)) == len(texts)
 
 
-@given(SEEDS, FILTERS, SETTINGS)
+@given(SEEDS, FILTERS, PLAIN)
 def test_choosing_equals_a_plain_loop(
     seed: int, filters: FilterConfig, sampler: SamplerConfig
 ) -> None:
@@ -150,7 +176,8 @@ def test_choosing_equals_a_plain_loop(
     c = w.candidates
     reasons = reasons_of(c, w.pos_scores, w.context, filters)
     owners = owner_counts(c.ids, w.context.qrels)
-    weights = log_weights(Scored(c.scores, reasons, w.pos_scores, owners), sampler)
+    view = Scored(c.scores, reasons, w.pos_scores, owners, documents=DOCUMENTS)
+    weights = log_weights(view, sampler)
     chances = first_draw_probability(weights)
     found = run(w, filters, sampler, seed)
     for q in range(QUERIES):
@@ -201,7 +228,9 @@ def test_reasons_are_structural_or_score_reasons(seed: int, filters: FilterConfi
     without = reasons_of(w.candidates, w.pos_scores, w.context, FilterConfig())
     scored = score_reasons(w.candidates.scores, w.pos_scores, filters)
     both = reasons_of(w.candidates, w.pos_scores, w.context, filters)
-    assert np.array_equal(both, without | scored)
+    likely = np.uint16(Reason.CLUSTER_FALSE_NEGATIVE)
+    assert np.array_equal(both & ~likely, without | scored)
+    assert filters.cluster_false_negatives or not (both & likely).any()
 
 
 @given(SEEDS, st.integers(1, 30))

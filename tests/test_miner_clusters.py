@@ -245,6 +245,40 @@ def test_clusters_are_kept_and_a_damaged_file_is_made_again(tmp_path: Path) -> N
         open_clusters(Embeddings.from_array(unit(9, 4, 0)), np.arange(9), 2, 0, tmp_path)
 
 
+def test_a_gpu_that_is_missing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = Embeddings.from_array(unit(20, 4, 0), key="vectors")
+    monkeypatch.delattr(faiss, "StandardGpuResources", raising=False)
+    sentence = r"filters\.cluster_device=cuda .*pip install 'pyrite\[gpu\]'.*cluster_device=cpu"
+    with pytest.raises(PyriteError, match=sentence):
+        open_clusters(corpus, np.arange(20), 2, 0, tmp_path, device="cuda")
+    assert not list(tmp_path.glob("clusters/*/*.npy"))
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
+    with pytest.raises(PyriteError, match=r"filters\.cluster_device=cuda but FAISS sees 0 GPUs"):
+        fit_clusters(corpus, np.arange(20), 2, 0, device="cuda")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("scale", [1.0, 7.0])
+def test_a_gpu_finds_the_groups_of_the_cpu(tmp_path: Path, scale: float) -> None:
+    if faiss.get_num_gpus() == 0:
+        pytest.skip("FAISS sees no GPU")
+    middles = np.eye(4, 6, dtype=np.float32)
+    owner = np.random.default_rng(5).integers(0, 4, 4000)
+    vectors = middles[owner] + 0.05 * unit(4000, 6, 3)
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True) * np.float32(scale)
+    corpus, rank = Embeddings.from_array(vectors, key="vectors"), np.arange(4000)
+    there = fit_clusters(corpus, rank, 4, 0, device="cuda")
+    here = fit_clusters(corpus, rank, 4, 0)
+    assert there.spherical == here.spherical == (scale == 1.0)
+    assert there.centroids == pytest.approx(here.centroids, abs=1e-4 * scale)
+    assert np.array_equal(there.assign, here.assign)
+    again = fit_clusters(corpus, rank, 4, 0, device="cuda")
+    assert again.centroids.tobytes() == there.centroids.tobytes()
+    kept = {open_clusters(corpus, rank, 4, 0, tmp_path, device=d).key for d in ("cpu", "cuda")}
+    assert len(list((tmp_path / "clusters").iterdir())) == 2 >= len(kept)
+
+
 def mined(folder: Path, name: str = "run", **changes: Any) -> Mined:
     data = folder / "data"
     if not data.exists():

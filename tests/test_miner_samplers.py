@@ -179,7 +179,8 @@ def test_no_sampler_gives_weight_to_a_rejected_candidate(
     name: str, row: list[tuple[float, int]]
 ) -> None:
     scores, reasons = [s for s, _ in row], [r for _, r in row]
-    config = parse_config(SamplerConfig, {"name": name, "window_min": 0, "window_max": 100})
+    windows = {"window_min": 0, "window_max": 100, "k_hard": 100, "c_hard": 100}
+    config = parse_config(SamplerConfig, {"name": name, **windows})
     weights = log_weights(view(scores, 0.5, reasons), config)
     assert weights.dtype == np.float32
     assert np.isfinite(weights[0]).tolist() == [r == 0 for r in reasons]

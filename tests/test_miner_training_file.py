@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrite.core.errors import PyriteError
+from pyrite.miner.formats.registry import FORMATS, guess
+from pyrite.miner.formats.sources import Sources
 from pyrite.miner.training_file import TrainingFile, open_training_file
-from pyrite.miner.training_formats import guess_format
 from pyrite.miner.training_row import Doc, TrainingRow
 
 FLAG = {
@@ -174,7 +175,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
         tmp_path / "nowhere.jsonl": "no such training file",
         tmp_path: "no negatives.parquet",
         write(tmp_path, b"", name="empty.jsonl"): "no rows",
-        write(tmp_path, {"query": "q", "negative_document_ids": []}): "of no format",
+        write(tmp_path, {"query": "q", "negatives_of": []}): "of no format",
         write(tmp_path, b"x", name="x.parquet"): "not readable as parquet",
     }
     broken = tmp_path / "cut.jsonl.gz"
@@ -190,7 +191,7 @@ def test_what_cannot_be_opened(tmp_path: Path) -> None:
 def copy(file: TrainingFile, out: Path, keep: list[int]) -> list[TrainingRow]:
     pruned = (file.format.prune(record, keep) for _, record in file.entries())
     file.write(out, [record for record in pruned if record is not None])
-    return list(TrainingFile(out, file.format).rows())
+    return list(TrainingFile(out, file.format, file.layout).rows())
 
 
 @pytest.mark.parametrize("record", [FLAG, TEVATRON, LISTED], ids=",".join)
@@ -203,7 +204,7 @@ def test_a_pruned_copy_keeps_everything_else(
     assert (after.query_id, after.query) == (before.query_id, before.query)
     assert after.positives == before.positives
     assert after.negatives == before.negatives[1:]
-    [(_, written)] = TrainingFile(tmp_path / f"out{suffix}", file.format).entries()
+    [(_, written)] = TrainingFile(tmp_path / f"out{suffix}", file.format, file.layout).entries()
     assert list(written) == list(record)
     for key in ("type", "subset", "query", "pos"):
         assert written.get(key) == record.get(key)
@@ -284,7 +285,9 @@ def test_any_value_in_any_field_is_a_row_or_an_error_with_the_line(
     changed = {**record, key: value}
     fault = ""
     try:
-        row = guess_format(record, "f:1").parse(changed, 9, "f:9")
+        made = FORMATS[guess(record, "f:1")].make(Path("f"), record, "f:1", Sources())
+        assert made is not None
+        row = made.parse(changed, 9, "f:9")
     except PyriteError as error:
         fault = str(error)
     if fault:

@@ -38,14 +38,27 @@ def several(tmp_path: Path) -> Path:
     return write_dataset(tmp_path / "several", corpus, queries, {"train": qrels})
 
 
+CHANGES: list[dict[str, Any]] = [
+    {},
+    {"retrieve": {"depth": 60, "sources": [{"query": "positive"}]}},
+    {"sampler": {"name": "saha", "n": 3}},
+    {
+        "sampler": {"name": "topk", "n": 3, "cluster": "second_nearest"},
+        "filters": {"cluster_false_negatives": True, "clusters": 6},
+    },
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=["plain", "neighbours", "saha", "clusters"])
 def test_hidden_positives_are_counted_as_a_plain_run_on_reduced_labels(
-    tmp_path: Path, several: Path
+    tmp_path: Path, several: Path, changes: dict[str, Any]
 ) -> None:
     """Mining with the other labels deleted from the file draws the same negatives."""
-    config = settings(tmp_path, several, filters={})
+    config = settings(tmp_path, several, **{"filters": {}, **changes})
     prepared = prepare(config, BagOfWords(), "train")
     hidden = hide_positives(prepared, context_of(config, prepared).doc_texts_N, config.seed)
-    found = truth_test(config, BagOfWords(), [TOP, MARGIN, RANDOM])
+    configured = Setting("configured", "configured", config.filters, config.sampler)
+    found = truth_test(config, BagOfWords(), [configured, TOP, MARGIN, RANDOM])
 
     queries, docs = hidden.qrels.pairs()
     ids = prepared.dataset.queries.id_strings, prepared.dataset.corpus.id_strings
@@ -64,9 +77,12 @@ def test_hidden_positives_are_counted_as_a_plain_run_on_reduced_labels(
     assert found.hidden == sum(len(secret[q]) - 1 for q in tested)
 
     for row in found.rows:
-        sampler = {"name": row.setting.sampler.name, "n": 3}
-        filters = row.setting.filters.model_dump()
-        run = settings(tmp_path / row.setting.label, reduced, sampler=sampler, filters=filters)
+        sections: dict[str, Any] = {
+            "sampler": row.setting.sampler.model_dump(),
+            "filters": row.setting.filters.model_dump(),
+            "retrieve": config.retrieve.model_dump(),
+        }
+        run = settings(tmp_path / row.setting.label, reduced, **sections)
         mined = [r for r in rows_of(mine(run, BagOfWords()).folder) if r["query_id"] in tested]
         drawn = [(r["query_id"], d) for r in mined for d in r["negative_ids"]]
         hits = [d in secret[q] - left[q] for q, d in drawn]

@@ -22,8 +22,10 @@ from pyrite.core.sbert import EncoderConfig, load_model
 from pyrite.core.store import Manifest
 from pyrite.miner.negatives_file import NegativeRows
 from pyrite.trainers import fit as module
-from pyrite.trainers.fit import TrainSection, finished, fit, last_checkpoint, set_dropout
-from pyrite.trainers.info_nce import InfoNCE
+from pyrite.trainers.fit import finished, fit, set_dropout
+from pyrite.trainers.loss import ContrastiveLoss
+from pyrite.trainers.masks import Known
+from pyrite.trainers.train_config import TrainSection
 from pyrite.trainers.training_set import TrainingSet, as_dataset, training_set
 
 if TYPE_CHECKING:
@@ -70,7 +72,9 @@ class Bench:
         config = TrainSection(**{**fields, "learning_rate": 1e-3, **changes})
         model = load_model(EncoderConfig(model=str(self.model), max_length=32))
         data = self.texts if texts is None else texts
-        fit(model, self.rows, data, config, folder, key, seed, prompts or {})
+        known = Known(torch.from_numpy(self.rows.known), self.rows.span)
+        loss = ContrastiveLoss(model, config.loss, known=known)
+        fit(model, loss, data, config, folder, key, seed, prompts or {})
         return {name: values.clone() for name, values in model.state_dict().items()}
 
 
@@ -100,14 +104,14 @@ class Whole:
 def recorded() -> Iterator[Batches]:
     """The (query, positive) numbers of each step's batch, as they reach the loss."""
     seen: Batches = []
-    forward = InfoNCE.forward
+    forward = ContrastiveLoss.forward
 
-    def record(self: InfoNCE, features: Any, labels: Tensor) -> Tensor:
+    def record(self: ContrastiveLoss, features: Any, labels: Tensor) -> Tensor:
         seen.append(labels[:, :2].tolist())
         return forward(self, features, labels)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(InfoNCE, "forward", record)
+        patch.setattr(ContrastiveLoss, "forward", record)
         yield seen
 
 
@@ -138,9 +142,9 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 def killed(run: Callable[[], object], at: int, before_sealing: bool = False) -> None:
     """Run until step `at` was saved and die: in the next step, or before the save is sealed."""
     calls = 0
-    forward, write = InfoNCE.forward, Manifest.write
+    forward, write = ContrastiveLoss.forward, Manifest.write
 
-    def die_in_step(self: InfoNCE, features: Any, labels: Tensor) -> Tensor:
+    def die_in_step(self: ContrastiveLoss, features: Any, labels: Tensor) -> Tensor:
         nonlocal calls
         calls += 1
         if calls > at:
@@ -156,7 +160,7 @@ def killed(run: Callable[[], object], at: int, before_sealing: bool = False) -> 
         if before_sealing:
             patch.setattr(Manifest, "write", staticmethod(die_in_seal))
         else:
-            patch.setattr(InfoNCE, "forward", die_in_step)
+            patch.setattr(ContrastiveLoss, "forward", die_in_step)
         with pytest.raises(KilledError):
             run()
 
@@ -267,7 +271,7 @@ def test_epochs_count_when_steps_are_not_given(
 
 
 @pytest.mark.parametrize(
-    "change", [{"learning_rate": 2e-3}, {"warmup": 0.5}, {"temperature": 0.1}], ids=str
+    "change", [{"learning_rate": 2e-3}, {"warmup": 0.5}, {"loss": {"temperature": 0.1}}], ids=str
 )
 def test_every_knob_reaches_the_training(
     bench: Bench, whole: Whole, tmp_path: Path, change: dict[str, Any]
@@ -323,14 +327,14 @@ def test_the_loss_is_the_mean_over_all_steps(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses: list[float] = []
-    forward = InfoNCE.forward
+    forward = ContrastiveLoss.forward
 
-    def record(self: InfoNCE, features: Any, labels: Tensor) -> Tensor:
+    def record(self: ContrastiveLoss, features: Any, labels: Tensor) -> Tensor:
         loss = forward(self, features, labels)
         losses.append(loss.item())
         return loss
 
-    monkeypatch.setattr(InfoNCE, "forward", record)
+    monkeypatch.setattr(ContrastiveLoss, "forward", record)
     bench.train(tmp_path, steps=5)
     assert len(losses) == 5
     assert manifest_of(tmp_path)["training_loss"] == pytest.approx(np.mean(losses), rel=1e-5)
@@ -365,35 +369,3 @@ def test_a_model_with_a_changed_file_is_not_finished(done: Path, name: str) -> N
     assert finished(done, "key") is None
     path.unlink()
     assert finished(done, "key") is None
-
-
-def checkpoint(folder: Path, step: int, key: str = "key", sealed: bool = True) -> Path:
-    path = folder / f"checkpoint-{step}"
-    path.mkdir(parents=True)
-    (path / "weights").write_bytes(b"w" * 100)
-    if sealed:
-        Manifest.write(path, schema=1, kind="checkpoint", key=key, step=step)
-    return path
-
-
-def test_the_newest_checkpoint_is_that_of_the_highest_step(tmp_path: Path) -> None:
-    assert last_checkpoint(tmp_path, "key") is None
-    assert last_checkpoint(tmp_path / "nothing", "key") is None
-    older, newest = checkpoint(tmp_path, 9), checkpoint(tmp_path, 10)
-    assert last_checkpoint(tmp_path, "key") == newest
-    assert older.is_dir()
-
-
-@pytest.mark.parametrize("fault", ["unsealed", "other key", "truncated", "missing file"])
-def test_a_checkpoint_that_cannot_be_trusted_is_removed(tmp_path: Path, fault: str) -> None:
-    good = checkpoint(tmp_path, 2)
-    key = "other" if fault == "other key" else "key"
-    bad = checkpoint(tmp_path, 4, key, sealed=fault != "unsealed")
-    if fault == "truncated":
-        (bad / "weights").write_bytes(b"w" * 99)
-    if fault == "missing file":
-        (bad / "weights").unlink()
-    assert last_checkpoint(tmp_path, "key") == good
-    assert not bad.exists()
-    assert last_checkpoint(tmp_path, "new key") is None
-    assert not good.exists()

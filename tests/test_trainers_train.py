@@ -24,9 +24,12 @@ from pyrite.eval.evaluate import EvalConfig, evaluate_encoder
 from pyrite.eval.measures import F64
 from pyrite.eval.significance import paired_interval
 from pyrite.trainers import train as module
-from pyrite.trainers.fit import TrainSection, fit
-from pyrite.trainers.info_nce import InfoNCE
+from pyrite.trainers.feed import Feed
+from pyrite.trainers.fit import fit
+from pyrite.trainers.loss import ContrastiveLoss
+from pyrite.trainers.make_loss import make_loss
 from pyrite.trainers.train import TrainConfig, Trained, train
+from pyrite.trainers.train_config import TrainSection
 from pyrite.trainers.training_set import TrainingSet
 
 SYSTEMS = ["base", "in_batch", "mined"]
@@ -81,26 +84,32 @@ class Recorder:
         self.systems: list[str] = []
         self.keys: list[str] = []
         self.rows: list[TrainingSet] = []
-        self.columns: list[dict[str, list[Any]]] = []
+        self.columns: list[list[str]] = []
         self.batches: list[list[list[list[int]]]] = []
         self.prompts: list[dict[str, str]] = []
-        forward = InfoNCE.forward
+        forward = ContrastiveLoss.forward
 
-        def record_step(loss: InfoNCE, features: Any, labels: Tensor) -> Tensor:
-            self.batches[-1].append(labels.tolist())
+        def record_step(loss: ContrastiveLoss, features: Any, labels: dict[str, Tensor]) -> Tensor:
+            self.batches[-1].append(labels["ids"].tolist())
             return forward(loss, features, labels)
 
         patch.setattr(module, "fit", self.fit)
-        patch.setattr(InfoNCE, "forward", record_step)
+        patch.setattr(module, "make_loss", self.make_loss)
+        patch.setattr(ContrastiveLoss, "forward", record_step)
 
-    def fit(self, model: Any, rows: TrainingSet, texts: Any, *rest: Any) -> float:
+    def make_loss(self, *args: Any) -> torch.nn.Module:
+        rows = args[-1]
+        assert isinstance(rows, TrainingSet)
+        self.rows.append(rows)
+        return make_loss(*args)
+
+    def fit(self, model: Any, loss: Any, feed: Feed, *rest: Any, **options: Any) -> float:
         self.systems.append(Path(rest[1]).name)
         self.keys.append(rest[2])
-        self.rows.append(rows)
-        self.columns.append(texts.to_dict())
+        self.columns.append(feed.columns)
         self.batches.append([])
         self.prompts.append(rest[-1])
-        return fit(model, rows, texts, *rest)
+        return fit(model, loss, feed, *rest, **options)
 
 
 @pytest.fixture
@@ -186,10 +195,8 @@ def test_both_trainings_see_the_same_pairs_in_the_same_order(
     seen = done[1]
     assert seen.systems == ["in_batch", "mined"]
     in_batch, mined = seen.columns
-    assert in_batch["query"] == mined["query"]
-    assert in_batch["positive"] == mined["positive"]
-    assert list(in_batch) == ["query", "positive", "label"]
-    assert list(mined) == ["query", "positive", "negative_1", "negative_2", "negative_3", "label"]
+    assert in_batch == ["query", "positive"]
+    assert mined == ["query", "positive", "negative_1", "negative_2", "negative_3"]
     short, long = seen.batches
     assert len(short) == len(long) == 4
     for left, right in zip(short, long, strict=True):
@@ -232,7 +239,7 @@ def test_each_system_is_evaluated_with_its_own_weights(
 def test_a_second_run_trains_nothing(
     done: tuple[Trained, Recorder], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*args: object) -> float:
+    def refuse(*args: object, **options: object) -> float:
         raise AssertionError("trained again")
 
     before = bytes_of(done[0].folder)
@@ -268,7 +275,7 @@ def training_key(config: TrainConfig) -> str:
     """The key of the first training of a run, which is not carried out."""
     keys: list[str] = []
 
-    def stop(*args: Any) -> float:
+    def stop(*args: Any, **options: Any) -> float:
         keys.append(args[5])
         raise StoppedError
 
@@ -321,10 +328,10 @@ def test_a_run_killed_while_its_results_were_written_has_no_manifest(
 def test_a_failure_between_the_trainings_keeps_the_first(
     done: tuple[Trained, Recorder], home: Path, tmp_path: Path, recorder: Recorder
 ) -> None:
-    def fail_on_mined(*args: Any) -> float:
-        if "negative_1" in args[2].column_names:
+    def fail_on_mined(*args: Any, **options: Any) -> float:
+        if "negative_1" in args[2].columns:
             raise StoppedError
-        return recorder.fit(*args)
+        return recorder.fit(*args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "fit", fail_on_mined)
@@ -344,7 +351,7 @@ def test_fewer_negatives_than_mined_and_prompts_reach_the_training(
         "encoder": {"query_prompt": "w1 ", "document_prompt": ""},
     }
     train(settings(home, tmp_path, **changes))
-    assert list(recorder.columns[1]) == ["query", "positive", "negative_1", "label"]
+    assert recorder.columns[1] == ["query", "positive", "negative_1"]
     assert recorder.prompts == [{"query": "w1 "}] * 2
 
 

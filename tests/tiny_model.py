@@ -49,6 +49,22 @@ def tiny_model(folder: Path, dropout: float = 0.1, seed: int = 0) -> Path:
     return folder / "model"
 
 
+def tiny_cross_encoder(folder: Path, labels: int = 1, seed: int = 0) -> Path:
+    """Write the same BERT with a random head of `labels` outputs, as a cross-encoder."""
+    import torch
+    from sentence_transformers import CrossEncoder
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        source = str(tiny_model(folder / "encoder", seed=seed))
+        model = CrossEncoder(source, num_labels=labels, max_length=POSITIONS, device="cpu")
+        with torch.no_grad():
+            # a fresh head gives every pair nearly the same score
+            model[0].auto_model.classifier.weight.normal_(0.0, 2.0)
+    model.save(str(folder / "cross-encoder"), create_model_card=False)
+    return folder / "cross-encoder"
+
+
 def _vocabulary() -> dict[str, int]:
     signs = string.ascii_lowercase + string.digits
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

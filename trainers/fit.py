@@ -6,153 +6,171 @@ import contextlib
 import logging
 import shutil
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import Field
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers.sentence_transformer.training_args import (
     SentenceTransformerTrainingArguments,
 )
-from transformers import TrainerCallback
+from torch import Tensor
 
-from ..core.config import Section
 from ..core.errors import PyriteError
 from ..core.store import Manifest, discard, publish
-from .info_nce import InfoNCE
-from .training_set import TrainingSet
+from .arguments import arguments, encoder_options, log_cost, tensorboard
+from .best import best_step, exhausted, measured
+from .checkpoints import (
+    CHECKPOINTS,
+    SealCheckpoints,
+    checkpoint_folder,
+    history_of,
+    last_checkpoint,
+)
+from .early_stopping import DevEvaluator, StopEarly
+from .feed import Feed, FeedTrainer
+from .interpolate import copy_weights, interpolate
+from .lora import add_lora, merge_lora
+from .processes import is_main, main_first, wait_for_all
+from .train_config import TrainSection
 
 if TYPE_CHECKING:
     import datasets
 
 logger = logging.getLogger(__name__)
 
-_CHECKPOINTS = "checkpoints"
-
-
-class TrainSection(Section):
-    """How to fine-tune; the same for in-batch and for mined negatives."""
-
-    steps: int | None = Field(None, ge=1, description="optimizer steps; null: by epochs")
-    epochs: float = Field(1.0, gt=0, description="passes over the pairs, if steps is null")
-    batch_size: int = Field(32, ge=2)
-    negatives: int | None = Field(None, ge=1, description="per row; null: all that were mined")
-    learning_rate: float = Field(5e-5, gt=0)
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
-    temperature: float = Field(0.05, gt=0)
-    dropout: float | None = Field(None, ge=0, lt=1, description="null: the model's own")
-    bf16: bool = False
-    save_every: int = Field(100, ge=1, description="steps between checkpoints")
-
-
-class _SealCheckpoints(TrainerCallback):  # type: ignore[misc]
-    """Writes a checkpoint's manifest once the trainer has finished writing its files."""
-
-    def __init__(self, key: str) -> None:
-        self._key = key
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # a loss that is not logged yet is not in the checkpoint
-        control.should_log |= control.should_save
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        Manifest.write(folder, schema=1, kind="checkpoint", key=self._key, step=state.global_step)
+_MODEL = "model"
 
 
 def fit(
     model: SentenceTransformer,
-    rows: TrainingSet,
-    texts: datasets.Dataset,
+    loss: torch.nn.Module,
+    texts: datasets.Dataset | Feed,
     config: TrainSection,
     folder: Path,
     key: str,
     seed: int,
     prompts: dict[str, str],
+    *,
+    dev: DevEvaluator | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> float:
-    """Train `model` in place and save it to `folder`; returns the mean training loss.
+    """Train `model` in place by `loss` and save it to `folder`; returns the mean training loss.
 
     An earlier run with the same `key` that was killed is continued at its last whole checkpoint,
-    with the same batches in the same order. Raises PyriteError if the rows do not fill one batch.
+    with the same batches in the same order. `texts` are columns, or a feed that draws them. `dev`
+    measures for `config.early_stopping`; `facts` go into the model's manifest. Raises PyriteError
+    if the rows do not fill one batch.
     """
-    if len(texts) < config.batch_size:
+    size, columns, kind = _source(texts, loss, prompts)
+    if size < config.batch_size:
         raise PyriteError(
-            f"train.batch_size={config.batch_size}, but there are {len(texts)} training pairs;"
-            f" set train.batch_size to at most {len(texts)}"
+            f"train.batch_size={config.batch_size}, but there are {size} training pairs;"
+            f" set train.batch_size to at most {size}"
         )
     if config.dropout is not None:
         set_dropout(model, config.dropout)
-    loss = InfoNCE(model, torch.from_numpy(rows.known), rows.span, config.temperature)
-    loss.to(model.device)
-    trainer = SentenceTransformerTrainer(
+    base = copy_weights(model) if config.base_weight else {}
+    if config.lora.r is not None:
+        add_lora(model, config.lora, seed)
+    log_cost(model, config, columns)
+    trainer = kind(
         model=model,
-        args=_arguments(model, config, folder / _CHECKPOINTS, seed, prompts),
-        train_dataset=texts,
+        args=arguments(
+            SentenceTransformerTrainingArguments,
+            model,
+            config,
+            folder,
+            seed,
+            prompts=prompts or None,
+            **encoder_options(config, folder),
+        ),
         loss=loss,
-        callbacks=[_SealCheckpoints(key)],
+        evaluator=dev,
     )
-    last = last_checkpoint(folder / _CHECKPOINTS, key)
-    if last is not None:
-        logger.info("training goes on at %s", last)
-    # the trainer prints its log; standard output belongs to the verb's result
-    with contextlib.redirect_stdout(sys.stderr):
-        result = trainer.train(resume_from_checkpoint=str(last) if last else None)
-    training_loss = _mean_loss(trainer.state.log_history)
-    _save(model, folder, key, training_loss, result.global_step)
+    trainer.add_callback(StopEarly(config.early_stopping.patience))
+    if "tensorboard" in config.report_to:
+        trainer.add_callback(tensorboard(folder / "logs"))
+    finish = partial(_finish, model, config, base)
+    return run_trainer(trainer, folder, key, config.early_stopping.patience, finish, facts)
+
+
+def _source(
+    texts: datasets.Dataset | Feed, loss: torch.nn.Module, prompts: dict[str, str]
+) -> tuple[int, int, Callable[..., SentenceTransformerTrainer]]:
+    """How many rows there are, how many texts in each, and the trainer that they come in."""
+    if isinstance(texts, Feed):
+        texts.watch(loss)
+        return len(texts.dataset), len(texts.columns), partial(FeedTrainer, texts, prompts)
+    columns = sum(name != "label" for name in texts.column_names)
+    return len(texts), columns, partial(SentenceTransformerTrainer, train_dataset=texts)
+
+
+def _finish(model: SentenceTransformer, config: TrainSection, base: dict[str, Tensor]) -> None:
+    if config.lora.r is not None:
+        merge_lora(model)
+    if base:
+        interpolate(model, base, config.base_weight)
+
+
+def run_trainer(
+    trainer: Any,
+    folder: Path,
+    key: str,
+    patience: int = 1,
+    finish: Callable[[], None] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> float:
+    """Train a trainer's model and save it to `folder`; returns the mean training loss.
+
+    `trainer` is a sentence-transformers trainer with the arguments that `arguments` makes. Where
+    it has measured on a development split, the best weights are saved, else the last; `finish`
+    changes them before.
+    """
+    trainer.add_callback(SealCheckpoints(key))
+    checkpoints = folder / CHECKPOINTS
+    last = main_first(lambda: last_checkpoint(checkpoints, key))
+    history = history_of(last) if last else []
+    if not exhausted(history, patience):
+        if last is not None:
+            logger.info("training goes on at %s", last)
+        # the trainer prints its log; standard output belongs to the verb's result
+        with contextlib.redirect_stdout(sys.stderr):
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+        history = trainer.state.log_history
+    training_loss, steps = _mean_loss(history)
+    best = _load_best(trainer.model, checkpoints, history)
+    facts = {"steps": steps, "training_loss": training_loss, **best, **(facts or {})}
+    if finish is not None:
+        finish()
+    if is_main():
+        _save(trainer.model, folder, key, facts)
+    wait_for_all()
     return training_loss
 
 
-def _mean_loss(history: list[dict[str, float]]) -> float:
+def _load_best(model: Any, checkpoints: Path, history: list[dict[str, float]]) -> dict[str, Any]:
+    """Give the model its best weights, if any were measured; what the manifest says of them."""
+    best = best_step(history)
+    if best is None:
+        return {}
+    path = checkpoint_folder(checkpoints, best)
+    found = type(model)(str(path), device="cpu", trust_remote_code=model.trust_remote_code)
+    model.load_state_dict(found.state_dict())
+    logger.info("the best weights are those of step %d", best)
+    return {"best_step": best, "best_value": dict(measured(history))[best]}
+
+
+def _mean_loss(history: list[dict[str, float]]) -> tuple[float, int]:
     """Mean over all steps, also those before a kill, which the trainer's own mean leaves out."""
-    total, last = 0.0, 0.0
+    total, last = 0.0, 0
     for entry in history:
         if "loss" in entry:
             total += entry["loss"] * (entry["step"] - last)
-            last = entry["step"]
-    return total / last
-
-
-def _arguments(
-    model: SentenceTransformer,
-    config: TrainSection,
-    folder: Path,
-    seed: int,
-    prompts: dict[str, str],
-) -> SentenceTransformerTrainingArguments:
-    return SentenceTransformerTrainingArguments(
-        output_dir=str(folder),
-        max_steps=config.steps or -1,
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup,
-        bf16=config.bf16,
-        prompts=prompts or None,
-        seed=seed % 2**32,
-        data_seed=seed % 2**32,
-        # the smaller last batch would be another number of in-batch negatives
-        dataloader_drop_last=True,
-        use_cpu=model.device.type == "cpu",
-        save_strategy="steps",
-        save_steps=config.save_every,
-        save_total_limit=2,
-        logging_strategy="steps",
-        logging_steps=10,
-        report_to="none",
-    )
-
-
-def last_checkpoint(folder: Path, key: str) -> Path | None:
-    """The newest whole checkpoint of the same training; anything else in `folder` is removed."""
-    found: dict[int, Path] = {}
-    for path in sorted(folder.glob("checkpoint-*")):
-        manifest = Manifest.read(path)
-        if manifest is not None and manifest.data.get("key") == key and manifest.intact(path):
-            found[int(manifest.data["step"])] = path
-        else:
-            shutil.rmtree(path)
-    return found[max(found)] if found else None
+            last = int(entry["step"])
+    return total / last, last
 
 
 def set_dropout(model: torch.nn.Module, rate: float) -> None:
@@ -162,16 +180,18 @@ def set_dropout(model: torch.nn.Module, rate: float) -> None:
             module.p = rate
 
 
-def _save(model: SentenceTransformer, folder: Path, key: str, loss: float, steps: int) -> None:
-    staging = folder / "model.tmp"
+def _save(model: Any, folder: Path, key: str, facts: Mapping[str, Any]) -> None:
+    staging = folder / f"{_MODEL}.tmp"
     shutil.rmtree(staging, ignore_errors=True)
     model.save(str(staging), create_model_card=False)
-    target = folder / "model"
+    target = folder / _MODEL
     discard(folder)
     shutil.rmtree(target, ignore_errors=True)
     publish(staging, target)
-    shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
-    Manifest.write(folder, schema=1, kind="model", key=key, steps=steps, training_loss=loss)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    # logs and the model card are written at other times
+    names = [path.relative_to(folder).as_posix() for path in target.rglob("*")]
+    Manifest.write(folder, only=names, schema=1, kind="model", key=key, **facts)
 
 
 def finished(folder: Path, key: str) -> Manifest | None:

@@ -6,26 +6,35 @@ import itertools
 import logging
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from pydantic import model_validator
 
-from ..core.dataset import open_dataset, text_hashes
 from ..core.digest import digest_json
 from ..core.errors import PyriteError
-from ..core.sbert import SentenceTransformerEncoder, load_model, prompt_for
+from ..core.sbert import EncoderConfig, SentenceTransformerEncoder, load_model, prompt_for
 from ..core.store import Manifest, atomic_write, discard, write_json
 from ..eval.evaluate import EvalConfig, Evaluation, evaluate_encoder
 from ..eval.significance import Comparison, compare
 from ..miner.mine import MineConfig, Mined, mine
-from ..miner.negatives_file import FILE, NegativeRows, read_negatives
-from .fit import TrainSection, finished, fit
-from .training_set import as_dataset, training_set
+from .arguments import check_model, check_training
+from .draw_config import FIRST_REPLACEMENT
+from .early_stopping import DevEvaluator
+from .fit import finished, fit
+from .hub import check_token, push
+from .make_feed import make_feed
+from .make_loss import make_loss
+from .model_card import write_card
+from .processes import by_main, is_main, join_processes, main_first, process_count, wait_for_all
+from .reranker import RerankerSection
+from .train_config import NOT_IN_KEY, TrainSection
+from .train_query_side import train_query_side
+from .train_reranker import train_reranker
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +47,50 @@ class TrainConfig(MineConfig, EvalConfig):
     """Mining, training and evaluation of one run."""
 
     train: TrainSection = TrainSection()
+    reranker: RerankerSection = RerankerSection()
 
     @model_validator(mode="after")
     def _enough_are_mined(self) -> TrainConfig:
-        if (self.train.negatives or 0) > self.sampler.total:
+        for name, section in (("train", self.train), ("reranker", self.reranker)):
+            if (section.negatives or 0) > self.sampler.total:
+                raise ValueError(
+                    f"{name}.negatives={section.negatives}, but only"
+                    f" sampler.n={self.sampler.total} are mined for each query; raise sampler.n or"
+                    f" lower {name}.negatives"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _some_are_left_to_replace(self) -> TrainConfig:
+        n, mined = self.train.negatives or self.sampler.total, self.sampler.total
+        if self.train.draw == "replace" and mined < FIRST_REPLACEMENT + n:
             raise ValueError(
-                f"train.negatives={self.train.negatives}, but only sampler.n={self.sampler.total}"
-                " are mined for each query; raise sampler.n or lower train.negatives"
+                f"train.draw=replace with train.negatives={n} takes places {FIRST_REPLACEMENT} to"
+                f" {FIRST_REPLACEMENT + n - 1} of those mined first, but sampler.n={mined}; set"
+                f" sampler.n to at least {FIRST_REPLACEMENT + n}, or train.negatives"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_similarity(self) -> TrainConfig:
+        cosine = self.train.loss.similarity == "cos"
+        if self.train.kind == "query-side" and cosine and not self.encoder.normalize:
+            raise ValueError(
+                "train.loss.similarity=cos with train.kind=query-side and encoder.normalize=false:"
+                " the document vectors stay as they are; set train.loss.similarity=dot or"
+                " encoder.normalize=true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _dev_is_its_own(self) -> TrainConfig:
+        split = self.train.early_stopping.split
+        for key in ("train_split", "eval_split"):
+            if split is not None and split == getattr(self.dataset, key):
+                raise ValueError(
+                    f"train.early_stopping.split={split} is dataset.{key} too; set it to a third"
+                    " split, such as dev"
+                )
         return self
 
 
@@ -76,27 +121,90 @@ def train(config: TrainConfig) -> Trained:
 
     The two trainings see the same pairs in the same order from the same weights; only the mined
     negatives differ. Writes `models/in_batch`, `models/mined` and `results.json` to the run's
-    folder; each finished stage is kept when the run is repeated.
+    folder; each finished stage is kept when the run is repeated. With `train.kind: cross-encoder`,
+    what `train_reranker` does; with `query-side`, what `train_query_side` does.
     """
-    if config.encoder.kind != "sentence-transformers":
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    join_processes(config.encoder.device)
+    _check(config)
+    kinds = {"cross-encoder": train_reranker, "query-side": train_query_side}
+    mined, evaluations = kinds.get(config.train.kind, _train_encoder)(config)
+    result = Trained(config.run_folder, mined, evaluations, _compare_all(config, evaluations))
+    if is_main():
+        _write_results(config, result)
+        if config.train.kind == "encoder":
+            _present(config, result)
+    wait_for_all()
+    return result
+
+
+def _check(config: TrainConfig) -> None:
+    kind = config.train.kind
+    if kind != "encoder" and process_count() > 1:
+        raise PyriteError(
+            f"train.kind={kind} trains in one process, and there are {process_count()};"
+            " start it without torchrun"
+        )
+    if kind != "cross-encoder" and config.encoder.kind != "sentence-transformers":
         raise PyriteError(
             f"encoder.kind={config.encoder.kind} cannot be trained; set"
             " encoder.kind=sentence-transformers, or use pyrite mine and pyrite eval with it"
         )
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    if config.eval.query_model is not None:
+        raise PyriteError(
+            f"eval.query_model={config.eval.query_model} is for pyrite eval, and pyrite train"
+            " measures the models that it trains; remove it"
+        )
+
+
+def _train_encoder(config: TrainConfig) -> tuple[Mined, dict[str, Evaluation]]:
+    check_training(config.train, config.encoder.device)
+    if config.train.push_to_hub is not None:
+        check_token(config.train.push_to_hub)
+    stopping = config.train.early_stopping
+    dev = main_first(lambda: DevEvaluator(config, stopping)) if stopping.split else None
     encoder = SentenceTransformerEncoder(config.encoder)
-    mined = mine(config, encoder)
-    evaluations = {BASE: evaluate_encoder(config, encoder)}
-    fingerprint = encoder.fingerprint
-    del encoder
+    check_model(encoder.model, config.train)
+    mined = main_first(lambda: mine(config, encoder))
+    evaluations = {BASE: by_main(lambda: evaluate_encoder(config, encoder))}
     for system in (IN_BATCH, MINED):
-        model_folder = _train_system(config, system, mined, fingerprint)
-        trained = config.encoder.model_copy(update={"model": str(model_folder / "model")})
-        evaluations[system] = evaluate_encoder(config, SentenceTransformerEncoder(trained))
-    result = Trained(config.run_folder, mined, evaluations, _compare_all(config, evaluations))
-    _write_results(config, result)
-    return result
+        folder = _train_system(config, system, mined, encoder.fingerprint, dev)
+        evaluations[system] = by_main(partial(_evaluate, config, folder))
+    return mined, evaluations
+
+
+def _evaluate(config: TrainConfig, folder: Path) -> Evaluation:
+    return evaluate_encoder(config, SentenceTransformerEncoder(_trained(config, folder)))
+
+
+def _trained(config: TrainConfig, folder: Path) -> EncoderConfig:
+    return config.encoder.model_copy(update={"model": str(folder / "model")})
+
+
+def _present(config: TrainConfig, result: Trained) -> None:
+    """Write the model cards, and push the mined model if that is asked for."""
+    counts = result.mined.manifest.data["counts"]
+    facts = {
+        "dataset": config.dataset.path,
+        "digest of its texts": result.mined.manifest.data["inputs"]["dataset"],
+        "training split": config.dataset.train_split,
+        "training queries": f"{counts['queries']:,}",
+        "held-out split": config.dataset.eval_split,
+        "base model": config.encoder.model,
+        "candidates": f"the best {config.retrieve.depth} of each query, from"
+        f" {', '.join(source.label for source in config.retrieve.sources)}",
+        "sampler": config.sampler.model_dump_json(exclude_defaults=True),
+        "filters": config.filters.model_dump_json(exclude_defaults=True),
+        "digest of the negatives": result.mined.manifest.data["key"],
+    }
+    for system in (IN_BATCH, MINED):
+        folder = result.folder / "models" / system
+        model = load_model(_trained(config, folder))
+        used = {**facts, "negatives": "of the same batch" + (", and mined" * (system == MINED))}
+        write_card(model, folder / "model", config, used, result.evaluations)
+    if config.train.push_to_hub is not None:
+        push(result.folder / "models" / MINED / "model", config.train.push_to_hub)
 
 
 def _write_results(config: TrainConfig, result: Trained) -> None:
@@ -123,7 +231,9 @@ def _write_results(config: TrainConfig, result: Trained) -> None:
     )
 
 
-def _train_system(config: TrainConfig, system: str, mined: Mined, fingerprint: str) -> Path:
+def _train_system(
+    config: TrainConfig, system: str, mined: Mined, fingerprint: str, dev: DevEvaluator | None
+) -> Path:
     folder = config.run_folder / "models" / system
     key = digest_json(
         {
@@ -132,50 +242,34 @@ def _train_system(config: TrainConfig, system: str, mined: Mined, fingerprint: s
             "model": fingerprint,
             "seed": config.seed,
             "negatives": mined.manifest.data["key"],
-            "train": config.train.model_dump(mode="json"),
+            "train": config.train.model_dump(mode="json", exclude=NOT_IN_KEY),
+            "dev": dev.key if dev else None,
             "max_length": config.encoder.max_length,
         }
     )
     if finished(folder, key) is not None:
         logger.info("%s: trained already", folder)
         return folder
-    rows, texts = _training_data(config, system, mined)
-    logger.info(
-        "training %s: %d pairs, %d negatives a row, %d of them missing and masked",
-        system,
-        rows.queries.size,
-        rows.negatives.shape[1],
-        rows.missing,
-    )
+    n = 0 if system == IN_BATCH else (config.train.negatives or config.sampler.total)
+    rows, feed = main_first(lambda: make_feed(config, config.train, mined, system, n))
     model = load_model(config.encoder)
     prompts = {
         column: prompt_for(model, config.encoder, "query" if column == "query" else "document")
-        for column in texts.column_names
-        if column != "label"
+        for column in feed.columns
     }
+    clusters = config.filters.clusters
     fit(
         model,
-        rows,
-        texts,
+        main_first(lambda: make_loss(config, config.train, clusters, model, rows)),
+        feed,
         config.train,
         folder,
         key,
         config.seed,
         {column: prompt for column, prompt in prompts.items() if prompt},
+        dev=dev,
     )
     return folder
-
-
-def _training_data(config: TrainConfig, system: str, mined: Mined) -> Any:
-    dataset = open_dataset(config.dataset, config.cache)
-    qrels = dataset.qrels(config.dataset.train_split, config.dataset.min_grade)
-    n = 0 if system == IN_BATCH else (config.train.negatives or config.sampler.total)
-    negatives: NegativeRows = read_negatives(
-        mined.folder / FILE, dataset.queries, dataset.corpus, config.sampler.total
-    )
-    hashes = np.asarray(text_hashes(dataset.corpus, config.cache))
-    rows = training_set(qrels, negatives, hashes, n)
-    return rows, as_dataset(rows, dataset)
 
 
 def _compare_all(config: TrainConfig, evaluations: dict[str, Evaluation]) -> list[Comparison]:

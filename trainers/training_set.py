@@ -23,14 +23,15 @@ class TrainingSet:
     """Row numbers of training examples, and what the loss must know to mask by.
 
     `queries` [R], `positives` [R], `negatives` [R, n] (-1 where missing) are table rows;
-    `text_of_N` numbers the corpus texts, equal texts alike; `known` [P] ascending holds
-    `query * span + text` of every known positive.
+    `text_of_N` numbers the corpus texts, equal texts alike, and `row_of_T` names a row of each;
+    `known` [P] ascending holds `query * span + text` of every known positive.
     """
 
     queries: I64
     positives: I64
     negatives: I64
     text_of_N: I64
+    row_of_T: I64
     known: I64
     span: int
 
@@ -43,7 +44,7 @@ class TrainingSet:
 def training_set(qrels: Qrels, negatives: NegativeRows, doc_texts_N: U64, n: int) -> TrainingSet:
     """Pair each query's positives with its first `n` negatives (0: in-batch negatives only)."""
     span = int(doc_texts_N.size) + 1
-    _, text_of = np.unique(doc_texts_N, return_inverse=True)
+    _, row_of, text_of = np.unique(doc_texts_N, return_index=True, return_inverse=True)
     all_queries, all_docs = qrels.pairs()
     known = np.unique(all_queries * span + text_of[all_docs])
     queries, positives, places = [], [], []
@@ -57,6 +58,7 @@ def training_set(qrels: Qrels, negatives: NegativeRows, doc_texts_N: U64, n: int
         np.concatenate(positives),
         negatives.ids[np.concatenate(places), :n],
         text_of.astype(np.int64),
+        row_of.astype(np.int64),
         known,
         span,
     )

@@ -104,7 +104,8 @@ def mine(config: _Config, overrides: _Overrides = None, as_json: _Json = False) 
     if as_json:
         typer.echo(json.dumps(mined.tally.as_json()))
         return
-    Console().print(mining_table(mined.tally, loaded.sampler.total))
+    unit = "positives" if loaded.filters.positive_score == "each" else "queries"
+    Console().print(mining_table(mined.tally, loaded.sampler.total, unit))
     typer.echo(f"{'kept' if mined.reused else 'wrote'} {mined.folder}")
 
 
@@ -150,10 +151,13 @@ def truth(config: _Config, overrides: _Overrides = None, as_json: _Json = False)
 def train(config: _Config, overrides: _Overrides = None, as_json: _Json = False) -> None:
     """Fine-tune with in-batch and with mined negatives; compare both with the base model."""
     from .eval.report import systems_table
+    from .trainers.processes import is_main
     from .trainers.train import TrainConfig
     from .trainers.train import train as run
 
     trained = run(_load(TrainConfig, config, overrides))
+    if not is_main():
+        return
     if as_json:
         typer.echo(json.dumps(trained.results()))
         return
@@ -196,19 +200,42 @@ def audit(
     ] = None,
     against: Annotated[
         Path | None,
-        typer.Option(metavar="BEIR_DIR", help="folder whose test queries must not be trained on"),
+        typer.Option(metavar="SET_DIR", help="BEIR or MTEB folder that must not be trained on"),
     ] = None,
     split: Annotated[str, typer.Option(help="split of --against")] = "test",
     max_words: Annotated[int, typer.Option(min=1, help="a text with more is long")] = 512,
     max_warnings: Annotated[
         int | None, typer.Option(min=0, help="exit with 1 above; default: no limit")
     ] = None,
+    corpus: Annotated[
+        Path | None, typer.Option(help="texts of a file that holds ids: a file, or a BEIR folder")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option(help="texts of query ids; default: those of the BEIR folder")
+    ] = None,
+    qrels: Annotated[Path | None, typer.Option(help="positives of a ranked run")] = None,
+    cache_dir: Annotated[Path, typer.Option(help="where such texts are mapped from")] = Path(
+        "runs/.cache"
+    ),
+    wanted: Annotated[
+        str | None, typer.Option("--format", help="the format; default: guessed and printed")
+    ] = None,
 ) -> None:
     """Audit a training file, ours or anybody's, for false negatives and leaked test queries."""
     from .miner.audit import audit as run
     from .miner.audit_report import audit_table, heading, removed_sentence
+    from .miner.formats.sources import Sources
 
-    found = run(path, fix=fix, against=against, split=split, max_words=max_words)
+    sources = Sources(corpus, queries, qrels, cache_dir)
+    found = run(
+        path,
+        sources=sources,
+        wanted=wanted,
+        fix=fix,
+        against=against,
+        split=split,
+        max_words=max_words,
+    )
     if as_json:
         typer.echo(json.dumps(found.as_json()))
     else:

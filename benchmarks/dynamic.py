@@ -1,0 +1,135 @@
+"""Step time with dynamic draws, beside the same trainer with static columns.
+
+    python benchmarks/dynamic.py [--steps 60] [--batch 32] [--negatives 4] [--rounds 3]
+
+Both train the same model on the embedded dataset, on as many texts a step, without saving, each in
+a process of its own and in turn; the first steps are not timed. Static columns hold all texts in
+Arrow; the feed draws, looks up and collates. Dynamic draws may cost 5%: a ratio of 0.95 or more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from common import Reading, in_process, measured, publish, report, rounds, row
+
+WARM, POOL = 5, 64
+DRAWS = ("rotate", "sample", "replace")
+
+
+def prepared(folder: Path, negatives: int) -> tuple[Any, Any, Any]:
+    """The dataset, its training pairs and a pool of random negatives for each query."""
+    from pyrite.core.dataset import DatasetConfig, open_dataset, text_hashes
+    from pyrite.miner.negatives_file import NegativeRows, ScoredRows
+    from pyrite.trainers.training_set import training_set
+
+    dataset = open_dataset(DatasetConfig(), folder / "cache")
+    qrels = dataset.qrels("train", 1)
+    queries = qrels.with_positives()
+    ids = np.random.default_rng(0).integers(0, len(dataset.corpus), (queries.size, POOL))
+    scores = np.full(ids.shape, 0.5, dtype=np.float32)
+    mined = ScoredRows(queries, ids, scores, scores)
+    hashes = np.asarray(text_hashes(dataset.corpus, folder / "cache"))
+    return dataset, training_set(qrels, NegativeRows(queries, ids), hashes, negatives), mined
+
+
+def trainer_of(contestant: str, options: argparse.Namespace, output: Path) -> Any:
+    """A trainer of the whole model, with static columns or with a feed."""
+    import torch
+    from sentence_transformers import SentenceTransformerTrainer
+    from sentence_transformers.sentence_transformer.training_args import (
+        SentenceTransformerTrainingArguments,
+    )
+
+    from pyrite.core.sbert import EncoderConfig, load_model
+    from pyrite.trainers.feed import FeedTrainer, open_feed
+    from pyrite.trainers.loss import ContrastiveLoss
+    from pyrite.trainers.masks import Known
+    from pyrite.trainers.pool import write_pool
+    from pyrite.trainers.row_table import query_rows_of, write_rows
+    from pyrite.trainers.train_config import TrainSection
+    from pyrite.trainers.training_set import as_dataset
+
+    dataset, pairs, mined = prepared(options.folder, options.negatives)
+    model = load_model(EncoderConfig(max_length=options.max_length))
+    loss = ContrastiveLoss(model, known=Known(torch.from_numpy(pairs.known), pairs.span))
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(output),
+        max_steps=options.steps,
+        per_device_train_batch_size=options.batch,
+        dataloader_drop_last=True,
+        dataloader_num_workers=options.workers,
+        use_cpu=not torch.cuda.is_available(),
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    shared = {"model": model, "args": arguments, "loss": loss}
+    if contestant == "static":
+        return SentenceTransformerTrainer(train_dataset=as_dataset(pairs, dataset), **shared)
+    config = TrainSection(draw=contestant, batch_size=options.batch, num_workers=options.workers)
+    write_pool(output, 0, mined, query_rows_of(pairs), "key")
+    rows = write_rows(output / "rows", pairs, dataset, "all")
+    feed = open_feed(output, rows, dataset, None, config, options.negatives, 0)
+    feed.watch(loss)
+    return FeedTrainer(feed, {}, **shared)
+
+
+def train(contestant: str, options: argparse.Namespace) -> Reading:
+    from transformers import TrainerCallback
+
+    class Stopwatch(TrainerCallback):  # type: ignore[misc]
+        begun = 0.0
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == WARM:
+                self.begun = time.perf_counter()
+
+    with tempfile.TemporaryDirectory() as output:
+        trainer = trainer_of(contestant, options, Path(output))
+        watch = Stopwatch()
+        trainer.add_callback(watch)
+        with measured() as reading:
+            trainer.train()
+            ended = time.perf_counter()
+        reading.seconds = (ended - watch.begun) / (options.steps - WARM)
+    return reading
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("runs/bench-dynamic"))
+    parser.add_argument("--contestant")
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--negatives", type=int, default=4)
+    parser.add_argument("--max-length", type=int, default=96)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    if options.contestant:
+        report(train(options.contestant, options))
+        return
+    names = ("steps", "batch", "negatives", "max_length", "workers")
+    extra = [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in names]
+    script = Path(__file__)
+    found = rounds(
+        options.rounds,
+        lambda name: in_process(script, name, options.folder, *extra),
+        ["static", *DRAWS],
+    )
+    rows = [row(f"seconds a step, {draw}", found[draw], found["static"]) for draw in DRAWS]
+    sizes = ", ".join(f"{name} {getattr(options, name)}" for name in names)
+    publish("dynamic", rows, f"{sizes}; pool {POOL}; peer: static columns")
+
+
+if __name__ == "__main__":
+    main()

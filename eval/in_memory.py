@@ -1,0 +1,39 @@
+"""Measuring a model that is about to change: its vectors go into no cache."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core.beir import Dataset
+from ..core.embeddings import Embeddings, encode_in_memory
+from ..core.encoder import Encoder
+from ..core.ids import I64
+from ..core.tables import Qrels
+from ..indexes.config import IndexConfig
+from ..indexes.dense import open_exact
+from .evaluate import Evaluation
+from .measures import cutoff, per_query
+
+
+def evaluate_in_memory(
+    encoder: Encoder,
+    dataset: Dataset,
+    qrels: Qrels,
+    rows: I64,
+    measures: tuple[str, ...],
+    max_tokens: int,
+    corpus: Embeddings | None = None,
+) -> Evaluation:
+    """Measure a model that is about to change: its vectors stay in memory and in no cache.
+
+    `rows` int64 [Q] are the queries; `corpus` are document vectors that do not change, if there are
+    any. Memory: 4 * D bytes for each document and query. Raises PyriteError on a vector that is not
+    finite.
+    """
+    if corpus is None:
+        corpus = encode_in_memory(encoder, dataset.corpus, "document", max_tokens)
+    queries = encode_in_memory(encoder, dataset.queries, "query", max_tokens, rows)
+    depth = min(cutoff(measures), len(dataset.corpus))
+    index = open_exact(IndexConfig(), corpus, dataset.corpus.ids.rank_N)
+    ids, _ = index.search(queries.take(np.arange(rows.size)), depth)
+    return Evaluation(dataset.queries.id_strings(rows), per_query(measures, qrels, rows, ids))

@@ -1,0 +1,49 @@
+"""DPR's questions with passages: one JSON list, positives, negatives and hard negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...core.errors import PyriteError
+from ..training_row import Doc, Record, TrainingRow, id_value, list_field, score_value, text_field
+from .format import Format, take, titled
+
+_NEGATIVES = ("negative_ctxs", "hard_negative_ctxs")
+
+
+class Dpr(Format):
+    """`question`, `positive_ctxs`, then `negative_ctxs` and `hard_negative_ctxs` as negatives."""
+
+    name = "DPR"
+    # the published files hold questions without negatives, which DPR passes over
+    sides = "mined"
+
+    def parse(self, record: Record, line: int, where: str) -> TrainingRow:
+        question = text_field(record, "question", where)
+        positives = _passages(record, "positive_ctxs", where)
+        negatives = [doc for key in _NEGATIVES for doc in _passages(record, key, where)]
+        return TrainingRow(line, None, question, tuple(positives), tuple(negatives))
+
+    def prune(self, record: Record, keep: Sequence[int]) -> Record:
+        pruned, start = dict(record), 0
+        for key in _NEGATIVES:
+            values = record.get(key) or []
+            stop = start + len(values)
+            if key in record:
+                pruned[key] = take(values, [at - start for at in keep if start <= at < stop])
+            start = stop
+        return pruned
+
+
+def _passages(record: Record, key: str, where: str) -> list[Doc]:
+    if key in _NEGATIVES and key not in record:
+        return []
+    return [_passage(value, key, f"{where}: {key}") for value in list_field(record, key, where)]
+
+
+def _passage(value: object, key: str, where: str) -> Doc:
+    if not isinstance(value, dict):
+        raise PyriteError(f"{where} holds a {type(value).__name__}; each must be an object")
+    id_key = "passage_id" if "passage_id" in value else "psg_id"
+    score = score_value(value.get("score"), "score", where)
+    return titled(value, where, id_value(value.get(id_key), id_key, where), score)

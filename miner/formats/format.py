@@ -1,0 +1,56 @@
+"""What every format of training rows can do, and which of its rows are whole."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from ..training_row import Doc, Record, TrainingRow, as_text, text_field
+
+# `both`: a row has positives and negatives; `mined`: a miner may have found no negative;
+# `either`: a row may be one judged pair
+Sides = Literal["both", "mined", "either"]
+
+
+class Format(ABC):
+    """How rows stand in the records of a file."""
+
+    name: str
+    sides: Sides = "both"
+
+    @abstractmethod
+    def parse(self, record: Record, line: int, where: str) -> TrainingRow:
+        """The row of a record; raises PyriteError for a field that is missing or malformed."""
+
+    @abstractmethod
+    def prune(self, record: Record, keep: Sequence[int]) -> Record | None:
+        """A copy with the negatives at `keep` alone; None if the format cannot hold fewer."""
+
+    def parse_block(self, block: Sequence[tuple[int, Record]], path: Path) -> Iterator[TrainingRow]:
+        """The rows of numbered records."""
+        for line, record in block:
+            yield self.parse(record, line, f"{path}:{line}")
+
+
+def take(values: list[object], keep: Sequence[int]) -> list[object]:
+    """The values at the places `keep`."""
+    return [values[at] for at in keep]
+
+
+def has_length(value: object, length: int) -> bool:
+    """True for a list of `length` items: one that stands beside another."""
+    return isinstance(value, list) and len(value) == length
+
+
+def titled(passage: Record, where: str, id_: str | None, score: float | None) -> Doc:
+    """A passage object with `text` and perhaps `title`."""
+    title = "" if passage.get("title") is None else text_field(passage, "title", where)
+    return Doc(id_, title, text_field(passage, "text", where), score)
+
+
+def optional_text(record: Record, key: str, where: str) -> str | None:
+    """A string, or None where the field is missing or null."""
+    value = record.get(key)
+    return None if value is None else as_text(value, key, where)

@@ -1,0 +1,68 @@
+"""Files with one document a line or row: neighbouring records of one query make one record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import IO
+
+from ...core.errors import PyriteError
+from ..training_row import Record
+from .by_id import needed_id
+from .json_stream import JsonStream
+from .layouts import Layout, members, write_members
+
+
+@dataclass(frozen=True)
+class Grouped(Layout):
+    """Records of `inner` with one `key`, which is a field's name or its place: `rows`."""
+
+    inner: Layout
+    key: str | int
+    kind: str
+
+    def read(self, path: Path) -> Iterator[tuple[int, Record]]:
+        seen: set[str] = set()
+        for query, group in groupby(self._named(path), key=lambda item: item[0]):
+            rows = list(group)
+            if query in seen:
+                raise PyriteError(
+                    f"{path}:{rows[0][1]}: query {query!r} stands in two places; sort the file so"
+                    " that the lines of a query follow one another"
+                )
+            seen.add(query)
+            yield rows[0][1], {"query_id": query, "rows": [record for _, _, record in rows]}
+
+    def _named(self, path: Path) -> Iterator[tuple[str, int, Record]]:
+        for line, record in self.inner.read(path):
+            where = f"{path}:{line}"
+            if isinstance(self.key, str):
+                yield needed_id(record.get(self.key), self.key, where), line, record
+            else:
+                yield needed_id(record["fields"][self.key], "query", where), line, record
+
+    def write(self, handle: IO[bytes], records: Iterable[Record], out: Path, like: Path) -> None:
+        rows = (row for record in records for row in record["rows"])
+        self.inner.write(handle, rows, out, like)
+
+
+class JsonMap(Layout):
+    """One object whose members are lists of ids by query, as STAR's `hard.json` is."""
+
+    kind = "a JSON object of lists"
+
+    def read(self, path: Path) -> Iterator[tuple[int, Record]]:
+        stream, seen = JsonStream(path), set[str]()
+        for query in members(stream):
+            stream.peek()
+            line = stream.line
+            if query in seen:
+                raise PyriteError(f"{path}:{line}: query {query!r} stands twice; mend the file")
+            seen.add(query)
+            yield line, {"query_id": query, "hard": stream.value()}
+        stream.end()
+
+    def write(self, handle: IO[bytes], records: Iterable[Record], out: Path, like: Path) -> None:
+        write_members(handle, ((r["query_id"], r["hard"]) for r in records), out)

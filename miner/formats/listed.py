@@ -1,0 +1,140 @@
+"""Documents listed for a query by a retriever or a miner, with positives that stand elsewhere.
+
+MS MARCO's top1000, lightning-ir's runs, STAR's hard negatives, jansowa's tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ...core.tables import Qrels, TextTable
+from ..training_row import Doc, Record, TrainingRow, score_value, text_field
+from .by_id import IdFormat, IdRow, Named, id_list, needed_id, unscored
+from .format import Format, take
+from .run import judged
+from .tabbed_rows import tabbed_fields
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Positives by query id: what the user named with --qrels, and the texts of its documents."""
+
+    corpus: TextTable
+    queries: TextTable
+    qrels: Qrels
+
+    def ids(self, query_id: str) -> list[str]:
+        """Ids of the positives of a query."""
+        return judged(query_id, self.queries, self.corpus, self.qrels)
+
+    def docs(self, query_id: str) -> tuple[Doc, ...]:
+        """The positives of a query with their texts."""
+        names = self.ids(query_id)
+        texts = self.corpus.texts(self.corpus.ids.find(names))
+        return tuple(Doc(name, "", text) for name, text in zip(names, texts, strict=True))
+
+
+@dataclass(frozen=True)
+class Top1000(Format):
+    """`qid<TAB>pid<TAB>query<TAB>passage`: BM25's best as negatives, positives from `--qrels`."""
+
+    truth: Judged
+    name = "MS MARCO top1000"
+
+    def parse(self, record: Record, line: int, where: str) -> TrainingRow:
+        rows = [tabbed_fields(row, 4, where) for row in record["rows"]]
+        query_id: str = record["query_id"]
+        negatives = tuple(Doc(name, "", text) for _, name, _, text in rows)
+        return TrainingRow(line, query_id, rows[0][2], self.truth.docs(query_id), negatives)
+
+    def prune(self, record: Record, keep: Sequence[int]) -> Record:
+        return {**record, "rows": take(record["rows"], keep)}
+
+
+@dataclass(frozen=True)
+class LightningIr(Format):
+    """`query_id`, `query`, `doc_id`, `text`, and perhaps `score` and `relevance`, a line each.
+
+    A relevance of 1 or more is a positive; without that field the positives are `truth`'s.
+    """
+
+    truth: Judged | None
+    name = "lightning-ir run"
+
+    def parse(self, record: Record, line: int, where: str) -> TrainingRow:
+        rows, query_id = record["rows"], record["query_id"]
+        docs = [_listed(row, where) for row in rows]
+        good = self._good(record, where)
+        positives = tuple(doc for doc, is_good in zip(docs, good, strict=True) if is_good)
+        negatives = tuple(doc for doc, is_good in zip(docs, good, strict=True) if not is_good)
+        if self.truth is not None:
+            positives = self.truth.docs(query_id)
+        return TrainingRow(
+            line, query_id, text_field(rows[0], "query", where), positives, negatives
+        )
+
+    def _good(self, record: Record, where: str) -> list[bool]:
+        if self.truth is not None:
+            return [False] * len(record["rows"])
+        grades = (score_value(r.get("relevance"), "relevance", where) for r in record["rows"])
+        return [grade is not None and grade > 0 for grade in grades]
+
+    def prune(self, record: Record, keep: Sequence[int]) -> Record:
+        good = self._good(record, "")
+        bad = [at for at, is_good in enumerate(good) if not is_good]
+        kept = {bad[at] for at in keep}
+        places = [at for at, is_good in enumerate(good) if is_good or at in kept]
+        return {**record, "rows": take(record["rows"], places)}
+
+
+def _listed(row: Record, where: str) -> Doc:
+    name = needed_id(row.get("doc_id"), "doc_id", where)
+    score = score_value(row.get("score"), "score", where)
+    return Doc(name, "", text_field(row, "text", where), score)
+
+
+@dataclass(frozen=True)
+class Star(IdFormat):
+    """`qid: [pid]`: a list of negatives for each query; positives from `--qrels`."""
+
+    corpus: TextTable
+    queries: TextTable
+    truth: Judged
+    name = "STAR"
+
+    def ids(self, record: Record, where: str) -> IdRow:
+        query_id: str = record["query_id"]
+        positives = unscored(self.truth.ids(query_id))
+        return IdRow(query_id, None, positives, unscored(id_list(record, "hard", where)))
+
+    def prune(self, record: Record, keep: Sequence[int]) -> Record:
+        return {**record, "hard": take(record["hard"], keep)}
+
+
+@dataclass(frozen=True)
+class Jansowa(IdFormat):
+    """Rows of `negatives`, which has a document each; positives are the pairs of `relevant`.
+
+    `retrieval_score` is the score; `relevant` has none beside it, so none is compared with it.
+    """
+
+    corpus: TextTable
+    queries: TextTable
+    truth: Judged
+    name = "jansowa"
+
+    def ids(self, record: Record, where: str) -> IdRow:
+        query_id: str = record["query_id"]
+        key = "retrieval_score"
+        negatives: list[Named] = [
+            (
+                needed_id(row.get("document_id"), "document_id", where),
+                score_value(row.get(key), key, where),
+            )
+            for row in record["rows"]
+        ]
+        return IdRow(query_id, None, unscored(self.truth.ids(query_id)), negatives)
+
+    def prune(self, record: Record, keep: Sequence[int]) -> Record:
+        return {**record, "rows": take(record["rows"], keep)}

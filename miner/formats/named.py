@@ -1,0 +1,146 @@
+"""Records of ids: NeMo, scored lists, triplets, MS MARCO's negatives by system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...core.errors import PyriteError
+from ...core.tables import TextTable
+from ..training_row import Record, id_value, list_field, score_value, text_field
+from .by_id import (
+    IdFormat,
+    IdRow,
+    Named,
+    id_list,
+    needed_id,
+    unscored,
+    with_scores,
+    written_list,
+)
+from .format import take
+
+_MISSING = -1.0
+
+
+@dataclass(frozen=True)
+class NemoById(IdFormat):
+    """`question`, `pos_doc` and `neg_doc`: ids, or objects with `id` and perhaps `score`."""
+
+    corpus: TextTable
+    queries: None = None
+    name = "NeMo"
+
+    def ids(self, record: Record, where: str) -> IdRow:
+        question_id = id_value(record.get("question_id"), "question_id", where)
+        positives, negatives = (
+            [_entry(value, key, where) for value in list_field(record, key, where)]
+            for key in ("pos_doc", "neg_doc")
+        )
+        return IdRow(question_id, text_field(record, "question", where), positives, negatives)
+
+    def prune(self, record: Record, keep: Sequence[int]) -> Record:
+        return {**record, "neg_doc": take(record["neg_doc"], keep)}
+
+
+def _entry(value: Any, key: str, where: str) -> Named:
+    if not isinstance(value, dict):
+        return needed_id(value, key, where), None
+    score = score_value(value.get("score"), "score", where)
+    return needed_id(value.get("id"), f"{key}.id", where), score
+
+
+@dataclass(frozen=True)
+class ScoredList(IdFormat):
+    """`query_id`, `document_ids` and `scores`: first the positive; a score of -1 is none.
+
+    PyLate's distillation files, and sentence-transformers' lists of ids.
+    """
+
+    corpus: TextTable
+    queries: TextTable
+    name = "PyLate"
+
+    def ids(self, record: Record, where: str) -> IdRow:
+        query_id = needed_id(record.get("query_id"), "query_id", where)
+        names = id_list(record, "document_ids", where)
+        scores: list[Any] = [None] * len(names)
+        if record.get("scores") is not None:
+            scores = written_list(record, "scores", where)
+        docs = [
+            (name, None if score == _MISSING else score)
+            for name, score in with_scores(names, scores, where)
+        ]
+        return IdRow(query_id, None, docs[:1], docs[1:])
+
+    def prune(self, record: Record, keep: Sequence[int]) -> Record:
+        places = [0, *(at + 1 for at in keep)]
+        pruned = dict(record)
+        for key in ("document_ids", "scores"):
+            if record.get(key) is not None:
+                values = take(written_list(record, key, ""), places)
+                pruned[key] = repr(values) if isinstance(record[key], str) else values
+        return pruned
+
+
+@dataclass(frozen=True)
+class IdTriplet(IdFormat):
+    """`query_id`, `positive_id`, `negative_id`, as sentence-transformers resolves them."""
+
+    corpus: TextTable
+    queries: TextTable
+    name = "sentence-transformers ids"
+
+    def ids(self, record: Record, where: str) -> IdRow:
+        query_id, positive, negative = (
+            needed_id(record.get(key), key, where)
+            for key in ("query_id", "positive_id", "negative_id")
+        )
+        return IdRow(query_id, None, [(positive, None)], [(negative, None)])
+
+    def prune(self, record: Record, keep: Sequence[int]) -> None:
+        """None: the row has one negative."""
+
+
+@dataclass(frozen=True)
+class BySystem(IdFormat):
+    """`qid`, `pos`, and `neg` with a list for each system that found them.
+
+    A negative that several systems found counts once, at the first.
+    """
+
+    corpus: TextTable
+    queries: TextTable
+    name = "MS MARCO hard negatives"
+
+    def ids(self, record: Record, where: str) -> IdRow:
+        query_id = needed_id(record.get("qid"), "qid", where)
+        positives = unscored(id_list(record, "pos", where))
+        return IdRow(query_id, None, positives, unscored(self._found(record, where)))
+
+    @staticmethod
+    def _found(record: Record, where: str) -> list[str]:
+        systems = record["neg"]
+        if not isinstance(systems, dict):
+            raise PyriteError(
+                f"{where}: field 'neg' is a {type(systems).__name__}; it must be an object with a"
+                " list of ids for each system"
+            )
+        found = dict.fromkeys(
+            name
+            for system in systems
+            # a parquet struct has every system's column
+            if systems[system] is not None
+            for name in id_list(systems, system, f"{where}: neg")
+        )
+        return list(found)
+
+    def prune(self, record: Record, keep: Sequence[int]) -> Record:
+        names = self._found(record, "")
+        kept = {names[at] for at in keep}
+        systems = {
+            system: values if values is None else [v for v in values if str(v) in kept]
+            for system, values in record["neg"].items()
+        }
+        return {**record, "neg": systems}

@@ -1,0 +1,64 @@
+"""Texts in a row under other names: NeMo inline, contrastors, ms-swift."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..training_row import Doc, Record, TrainingRow, as_text, parallel_field, score_value
+from .format import Format, has_length, take, titled
+
+
+@dataclass(frozen=True)
+class Plain(Format):
+    """A query, its positives and its negatives, each a text, a list of texts or of objects.
+
+    `score` is the positive's, `scores` is beside the negatives.
+    """
+
+    name: str
+    query: str
+    positive: str
+    negative: str
+    score: str = ""
+    scores: str = ""
+
+    def parse(self, record: Record, line: int, where: str) -> TrainingRow:
+        query = as_text(record.get(self.query), self.query, where)
+        score = score_value(record.get(self.score), self.score, where)
+        positives = tuple(
+            _doc(v, self.positive, where, score) for v in self._values(self.positive, record)
+        )
+        values = self._values(self.negative, record)
+        scores = parallel_field(record, self.scores, len(values), where)
+        negatives = tuple(
+            _doc(value, self.negative, where, score_value(s, self.scores, where))
+            for value, s in zip(values, scores, strict=True)
+        )
+        return TrainingRow(line, None, query, positives, negatives)
+
+    @staticmethod
+    def _values(key: str, record: Record) -> list[Any]:
+        value = record.get(key)
+        return value if isinstance(value, list) else [value]
+
+    def prune(self, record: Record, keep: Sequence[int]) -> Record:
+        negatives = self._values(self.negative, record)
+        pruned = {**record, self.negative: take(negatives, keep)}
+        if has_length(record.get(self.scores), len(negatives)):
+            pruned[self.scores] = take(record[self.scores], keep)
+        return pruned
+
+
+def _doc(value: Any, key: str, where: str, score: float | None) -> Doc:
+    if isinstance(value, dict):
+        return titled(value, f"{where}: {key}", None, score)
+    return Doc(None, "", as_text(value, key, where), score)
+
+
+NEMO_INLINE = tuple(
+    Plain("NeMo inline", query, "pos_doc", "neg_doc") for query in ("query", "question")
+)
+CONTRASTORS = Plain("contrastors", "query", "document", "negatives", "pos_score", "scores")
+MS_SWIFT = Plain("ms-swift", "query", "response", "rejected_response")

@@ -1,0 +1,100 @@
+"""The negatives of a mining run: ids in the file, texts and judgements in the run's dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from ...core.config import parse_config
+from ...core.dataset import DatasetConfig, open_dataset
+from ...core.errors import PyriteError
+from ...core.tables import Qrels, TextTable
+from ..training_row import (
+    Record,
+    as_text,
+    list_field,
+    parallel_field,
+    score_value,
+    text_field,
+)
+from .by_id import IdFormat, IdRow, Named
+from .format import has_length, take
+from .sources import CACHE
+
+
+@dataclass(frozen=True)
+class RunFormat(IdFormat):
+    """`negatives.parquet` with the dataset it was mined from; the positives are all judged ones.
+
+    A query whose filters left nothing stands there without negatives, as the run's tally counts.
+    """
+
+    corpus: TextTable
+    queries: TextTable
+    qrels: Qrels
+    name = "Pyrite run"
+    sides = "mined"
+
+    @classmethod
+    def open(cls, negatives: Path) -> RunFormat:
+        """Open the dataset that the run's `config.yaml` names.
+
+        The file lies in the folder above the negatives or beside them. Raises PyriteError if it
+        does not, or if the dataset cannot be opened.
+        """
+        places = (negatives.parent.parent / "config.yaml", negatives.parent / "config.yaml")
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            raise PyriteError(
+                f"{negatives}: holds ids, and without {places[0]} there are no texts for them;"
+                " audit the run folder"
+            )
+        settings = _read(path)
+        config = parse_config(DatasetConfig, settings.get("dataset") or {}, f"{path}: dataset")
+        dataset = open_dataset(config, Path(str(settings.get("cache_dir", CACHE))))
+        qrels = dataset.qrels(config.train_split, config.min_grade)
+        return cls(dataset.corpus, dataset.queries, qrels)
+
+    def ids(self, record: Record, where: str) -> IdRow:
+        query_id = text_field(record, "query_id", where)
+        score = score_value(record.get("pos_score"), "pos_score", where)
+        judged_ids = judged(query_id, self.queries, self.corpus, self.qrels)
+        own = record.get("positive_id")
+        # a row for one positive has that one's score, and knows the others
+        positives: list[Named] = [(name, None if own else score) for name in judged_ids]
+        if own is not None:
+            name = as_text(own, "positive_id", where)
+            positives = [(name, score), *(p for p in positives if p[0] != name)]
+        names = [
+            as_text(v, "negative_ids", where) for v in list_field(record, "negative_ids", where)
+        ]
+        scores = parallel_field(record, "scores", len(names), where)
+        negatives: list[Named] = [
+            (name, score_value(value, "scores", where))
+            for name, value in zip(names, scores, strict=True)
+        ]
+        return IdRow(query_id, None, positives, negatives)
+
+    def prune(self, record: Record, keep: Sequence[int]) -> Record:
+        before = len(record["negative_ids"])
+        return {k: take(v, keep) if has_length(v, before) else v for k, v in record.items()}
+
+
+def judged(query_id: str, queries: TextTable, corpus: TextTable, qrels: Qrels) -> list[str]:
+    """Ids of the positives of a query; none for a query that is not there."""
+    row = int(queries.ids.find([query_id])[0])
+    return corpus.id_strings(qrels.positives(row)) if row >= 0 else []
+
+
+def _read(path: Path) -> Record:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        detail = " ".join(str(error).split())
+        raise PyriteError(f"{path}: not readable as YAML: {detail}") from error
+    if not isinstance(data, dict):
+        raise PyriteError(f"{path}: a YAML {type(data).__name__}, expected keys and values")
+    return data

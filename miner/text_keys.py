@@ -1,0 +1,26 @@
+"""64-bit hashes that stand for texts and ids wherever texts are not kept.
+
+Texts are equal if they are equal once normalised; equal hashes are taken for equal texts.
+"""
+
+from __future__ import annotations
+
+from ..core.digest import u64
+from ..core.text import normalise
+from .training_row import Doc
+
+
+def text_key(text: str) -> int:
+    """The hash of a normalised text."""
+    return u64(normalise(text), salt="text")
+
+
+def id_key(name: str) -> int:
+    """The hash of an id; never that of a text."""
+    return u64(name, salt="id")
+
+
+def doc_keys(doc: Doc) -> list[int]:
+    """Hashes of a document's id, if it has one, and of its text, if it is not empty."""
+    keys = [] if doc.id is None else [id_key(doc.id)]
+    return [*keys, text_key(doc.full)] if doc.full.strip() else keys

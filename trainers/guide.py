@@ -1,0 +1,41 @@
+"""A frozen model's vectors, looked up by number: no second forward pass in a training step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..core.embeddings import Embeddings
+from ..core.ids import I64
+from .logits import Sides
+from .masks import MISSING, BatchIds
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """Vectors of a guide model: of the training queries, and of the corpus by row.
+
+    `place_of_Q` int64 [Q] is each query number's place among `queries`; `row_of_T` int64 [T] names
+    a document row for each text number.
+    """
+
+    queries: Embeddings
+    corpus: Embeddings
+    place_of_Q: I64
+    row_of_T: I64
+
+    def vectors(self, ids: BatchIds) -> Sides:
+        """The batch's unit vectors; those of missing negatives are zeros."""
+        texts = ids.docs_M.cpu().numpy()
+        docs = self.corpus.take(self.row_of_T[np.maximum(texts, 0)])
+        docs[texts == MISSING] = 0.0
+        queries = self.queries.take(self.place_of_Q[ids.queries_G.cpu().numpy()])
+        device = ids.queries_G.device
+        return Sides(*(_unit(torch.from_numpy(v)).to(device) for v in (queries, docs)))
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(vectors.float(), dim=-1)

@@ -1,0 +1,184 @@
+"""The section `train`: how to fine-tune."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ..core.config import Section
+from ..core.sbert import EncoderConfig
+from ..eval.measures import cutoff
+from .draw_config import DrawOptions
+from .loss_config import LossSection
+
+# of transformers' schedulers those that need no further parameter
+ScheduleName = Literal[
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant_with_warmup",
+    "inverse_sqrt",
+]
+Reporter = Literal["tensorboard", "wandb"]
+# what a query-side step has no use for
+_NOT_QUERY_SIDE = (
+    "negatives",
+    "mini_batch_size",
+    "mini_batch_tokens",
+    "guide",
+    "matryoshka_dims",
+    "distil_base",
+    "push_to_hub",
+)
+NEG_TOPK = 200
+# what the weights do not depend on
+NOT_IN_KEY = {"report_to", "logging_steps", "num_workers", "push_to_hub"}
+
+
+class LoraSection(Section):
+    """Low-rank adapters instead of all weights (Hu et al., arXiv 2106.09685)."""
+
+    r: int | None = Field(None, ge=1, description="rank; null: all weights are trained")
+    alpha: float = Field(32.0, gt=0, description="the update is scaled by alpha / r")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: tuple[str, ...] = Field(
+        (), description="ends of the names of the layers that get one; empty: every linear layer"
+    )
+
+    @model_validator(mode="after")
+    def _used(self) -> LoraSection:
+        if self.r is None and self.model_dump(exclude_defaults=True):
+            raise ValueError("nothing of it has an effect without train.lora.r; set it, as r=16")
+        return self
+
+
+class EarlyStoppingSection(Section):
+    """Measure on a development split while training; keep the best weights."""
+
+    split: str | None = Field(None, min_length=1, description="such as dev; null: train to the end")
+    patience: int = Field(3, ge=1, description="measurements without a new best before it ends")
+    every: int = Field(50, ge=1, description="steps between measurements; each is a checkpoint")
+    measure: str = "ndcg@10"
+
+    @field_validator("measure")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        cutoff([name])
+        return name
+
+    @model_validator(mode="after")
+    def _used(self) -> EarlyStoppingSection:
+        if self.split is None and self.model_dump(exclude_defaults=True):
+            raise ValueError(
+                "nothing of it has an effect without train.early_stopping.split; set it"
+            )
+        return self
+
+
+class Schedule(Section):
+    """How long, in which steps and how fast any model is trained."""
+
+    steps: int | None = Field(None, ge=1, description="optimizer steps; null: by epochs")
+    epochs: float = Field(1.0, gt=0, description="passes over the pairs, if steps is null")
+    batch_size: int = Field(32, ge=2, description="on all processes together")
+    negatives: int | None = Field(None, ge=1, description="per row; null: all that were mined")
+    learning_rate: float = Field(5e-5, gt=0)
+    warmup: float = Field(0.1, ge=0, description="share of the steps; from 1 on a number of steps")
+    dropout: float | None = Field(None, ge=0, lt=1, description="null: the model's own")
+    bf16: bool = False
+    save_every: int = Field(100, ge=1, description="steps between checkpoints")
+
+    @field_validator("warmup")
+    @classmethod
+    def _whole_steps(cls, value: float) -> float:
+        if value >= 1 and value != int(value):
+            raise ValueError(f"warmup={value} is neither a share below 1 nor whole steps")
+        return value
+
+
+class TrainSection(DrawOptions, Schedule):
+    """How to fine-tune; the same for in-batch and for mined negatives."""
+
+    kind: Literal["encoder", "cross-encoder", "query-side"] = Field(
+        "encoder",
+        description="cross-encoder: train one by the section `reranker`, not by this; query-side:"
+        " a query encoder for the document vectors as they are",
+    )
+    neg_topk: int = Field(
+        NEG_TOPK, ge=1, description="query-side: documents searched for each query at every step"
+    )
+    schedule: ScheduleName = Field("linear", description="of the learning rate, after the warm-up")
+    gradient_accumulation: int = Field(1, ge=1, description="batches in one optimizer step")
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, ge=0, description="longer gradients are shortened; 0: never")
+    mini_batch_size: int | None = Field(
+        None, ge=1, description="texts embedded at a time, batch_size counts in full; null: all"
+    )
+    mini_batch_tokens: int | None = Field(None, ge=1, description="the same, as a token budget")
+    loss: LossSection = LossSection()
+    guide: EncoderConfig | None = Field(
+        None, description="frozen model for losses with a guide; null: the run's encoder, untrained"
+    )
+    matryoshka_dims: tuple[int, ...] = Field((), description="the loss at each of these widths")
+    distil_base: float = Field(
+        0.0, ge=0, description="weight of the divergence from the untrained model's similarities"
+    )
+    base_weight: float = Field(
+        0.0, ge=0, lt=1, description="share of the untrained weights in the saved ones"
+    )
+    lora: LoraSection = LoraSection()
+    early_stopping: EarlyStoppingSection = EarlyStoppingSection()
+    fp16: bool = Field(False, description="CUDA only; bf16 needs no scaling of the loss")
+    gradient_checkpointing: bool = Field(False, description="less memory, a second forward pass")
+    num_workers: int = Field(0, ge=0, le=256, description="processes that tokenize; 0: this one")
+    logging_steps: int = Field(10, ge=1, description="steps between log entries")
+    report_to: tuple[Reporter, ...] = ()
+    push_to_hub: str | None = Field(
+        None,
+        pattern=r"^[\w][\w.-]*/[\w][\w.-]*$",
+        description="owner/name of a Hugging Face repository for the mined model; token: HF_TOKEN",
+    )
+
+    @field_validator("matryoshka_dims")
+    @classmethod
+    def _distinct(cls, dims: tuple[int, ...]) -> tuple[int, ...]:
+        if any(dim < 1 for dim in dims) or len(set(dims)) != len(dims):
+            raise ValueError(f"{list(dims)}: widths are whole numbers from 1, each once")
+        return dims
+
+    @model_validator(mode="after")
+    def _query_side(self) -> TrainSection:
+        if self.kind != "query-side":
+            if self.neg_topk != NEG_TOPK:
+                raise ValueError(
+                    f"train.neg_topk={self.neg_topk} is for train.kind=query-side, and train.kind"
+                    f" is {self.kind}; remove it"
+                )
+            return self
+        for name in (*_NOT_QUERY_SIDE, *DrawOptions.model_fields):
+            if getattr(self, name) != type(self).model_fields[name].get_default():
+                raise ValueError(f"train.kind=query-side has no use for train.{name}; remove it")
+        if self.loss.name != "lambda_rank":
+            raise ValueError(
+                f"train.kind=query-side orders lists, which train.loss.name={self.loss.name} does"
+                " not; set train.loss.name=lambda_rank"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _agree(self) -> TrainSection:
+        if self.draw == "replace" and (self.matryoshka_dims or self.loss.similarity != "cos"):
+            raise ValueError(
+                "train.draw=replace compares cosines of whole vectors; set"
+                " train.loss.similarity=cos and train.matryoshka_dims=[], or train.draw=rotate"
+            )
+        if self.bf16 and self.fp16:
+            raise ValueError("train.bf16 and train.fp16 are both set; set one of them to false")
+        if self.matryoshka_dims and self.loss.similarity != "cos":
+            raise ValueError(
+                f"train.loss.similarity={self.loss.similarity} with train.matryoshka_dims: the"
+                " shortened vectors are made unit vectors; set train.loss.similarity=cos"
+            )
+        return self
