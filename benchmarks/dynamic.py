@@ -54,7 +54,7 @@ def trainer_of(contestant: str, options: argparse.Namespace, output: Path) -> An
     from pyrite.trainers.loss import ContrastiveLoss
     from pyrite.trainers.masks import Known
     from pyrite.trainers.pool import write_pool
-    from pyrite.trainers.row_table import query_rows_of, write_rows
+    from pyrite.trainers.row_table import asked_of, write_rows
     from pyrite.trainers.train_config import TrainSection
     from pyrite.trainers.training_set import as_dataset
 
@@ -76,7 +76,7 @@ def trainer_of(contestant: str, options: argparse.Namespace, output: Path) -> An
     if contestant == "static":
         return SentenceTransformerTrainer(train_dataset=as_dataset(pairs, dataset), **shared)
     config = TrainSection(draw=contestant, batch_size=options.batch, num_workers=options.workers)
-    write_pool(output, 0, mined, query_rows_of(pairs), "key")
+    write_pool(output, 0, mined, asked_of(pairs), "key")
     rows = write_rows(output / "rows", pairs, dataset, "all")
     feed = open_feed(output, rows, dataset, None, config, options.negatives, 0)
     feed.watch(loss)

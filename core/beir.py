@@ -6,6 +6,7 @@ source file, so an edited file is read again.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import numpy as np
 
 from .digest import digest_bytes, digest_file
 from .errors import PyriteError
+from .ids import DuplicateIdError
 from .json_lines import json_object, whole_text
 from .store import Manifest, atomic_write
 from .tables import Qrels, TextTable, check_rows, write_texts
@@ -83,11 +85,19 @@ def _open_texts(path: Path, cache: Path, on_empty: OnEmpty) -> tuple[TextTable, 
     manifest = Manifest.read(target)
     if manifest is None or not manifest.intact(target):
         dropped: list[str] = []
-        rows = write_texts(target / "texts.arrow", _text_rows(path, on_empty, dropped))
+        texts = ((row_id, text) for _, row_id, text in _kept(path, on_empty, dropped))
+        rows = write_texts(target / "texts.arrow", texts)
         if not rows:
             raise PyriteError(f"{path}: no texts; at least one line is needed")
         # a duplicate id must be found before the artefact exists
-        TextTable.open(target / "texts.arrow", digest, str(path))
+        try:
+            TextTable.open(target / "texts.arrow", digest, str(path))
+        except DuplicateIdError as error:
+            # empty lines and dropped texts have no row: the file is read again for its lines
+            lines = (n for n, row_id, _ in _kept(path, on_empty, []) if row_id == error.row_id)
+            first, second = itertools.islice(lines, 2)
+            places = f"lines {first} and {second}"
+            raise DuplicateIdError(str(path), error.row_id, places) from error
         manifest = Manifest.write(
             target, schema=SCHEMA, kind="texts", rows=rows, dropped_empty=dropped
         )
@@ -97,7 +107,8 @@ def _open_texts(path: Path, cache: Path, on_empty: OnEmpty) -> tuple[TextTable, 
     return TextTable.open(target / "texts.arrow", digest, str(path)), found
 
 
-def _text_rows(path: Path, on_empty: OnEmpty, dropped: list[str]) -> Iterator[tuple[str, str]]:
+def _kept(path: Path, on_empty: OnEmpty, dropped: list[str]) -> Iterator[tuple[int, str, str]]:
+    """(line, id, text) of every line that becomes a row; ids of the others go to `dropped`."""
     for line_number, record in _records(path):
         where = f"{path}:{line_number}"
         row_id = _string(record, "_id", where)
@@ -113,7 +124,7 @@ def _text_rows(path: Path, on_empty: OnEmpty, dropped: list[str]) -> Iterator[tu
                 )
             dropped.append(row_id)
             continue
-        yield row_id, text
+        yield line_number, row_id, text
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

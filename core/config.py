@@ -22,6 +22,25 @@ class Section(BaseModel):
 C = TypeVar("C", bound=Section)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that stands twice in one mapping is an error."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # as nodes: once they are dictionaries, merged keys cannot be told from repeated ones
+        mapping: yaml.MappingNode = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in mapping.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if (key.tag, key.value) in lines:
+                first = lines[key.tag, key.value]
+                where = f"line {line}" if first == line else f"lines {first} and {line}"
+                raise PyriteError(f"the key {key.value!r} is given twice, in {where}; remove one")
+            lines[key.tag, key.value] = line
+        return mapping
+
+
 def load_config(kind: type[C], path: Path | None, overrides: Sequence[str] = ()) -> C:
     """Read a YAML file, apply `a.b=c` overrides in order, validate.
 
@@ -50,7 +69,9 @@ def dump_config(config: Section) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except PyriteError as error:
+        raise PyriteError(f"{path}: {error}") from error
     except FileNotFoundError as error:
         raise PyriteError(f"{path}: no such configuration file") from error
     # ValueError: a date or a number that YAML's own reader cannot convert, or no UTF-8
@@ -70,7 +91,9 @@ def _apply(data: dict[str, Any], override: str) -> None:
     if not separator or not all(parts):
         raise PyriteError(f"override {override!r}: expected the form section.key=value")
     try:
-        value = yaml.safe_load(raw)
+        value = yaml.load(raw, _Loader)
+    except PyriteError as error:
+        raise PyriteError(f"override {override!r}: {error}") from error
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise PyriteError(f"override {override!r}: the value is not valid YAML") from error
     for part in parts[:-1]:

@@ -13,7 +13,14 @@ from .config import Section
 from .encoder import F32, plan_batches
 from .errors import PyriteError
 from .ids import I64
-from .sbert import BUNDLED, architecture, bundled_model_path, check_device, content_fingerprint
+from .sbert import (
+    BUNDLED,
+    architecture,
+    bundled_model_path,
+    check_device,
+    content_fingerprint,
+    limit_length,
+)
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -132,13 +139,7 @@ def load_cross_encoder(
             f"{knob}.model={name!r}: not loadable as a cross-encoder{wanted}, from a folder"
             f" or a hub ({reason}); set {knob}.model to the folder or hub id of one"
         ) from error
-    limit = getattr(architecture(model[0]), "max_position_embeddings", None)
-    if limit is not None and config.max_length > limit:
-        raise PyriteError(
-            f"{knob}.max_length={config.max_length}: {name} has {limit} positions;"
-            f" set {knob}.max_length to at most {limit}"
-        )
-    model.max_seq_length = config.max_length
+    limit_length(model, config.max_length, name, knob)
     return model
 
 

@@ -18,6 +18,7 @@ from .tables import TextTable
 from .text import normalise
 
 EMBEDDED = "stdlib"
+SPLIT = r"^[^/\\]+$"  # a split names a file of the folder, never a path
 _BLOCK = 8192
 
 
@@ -26,8 +27,8 @@ class DatasetConfig(Section):
 
     path: str = Field(EMBEDDED, description="`stdlib` (built here) or a BEIR folder")
     max_documents: int | None = Field(None, ge=10, description="`stdlib` only: whole files up to")
-    train_split: str = "train"
-    eval_split: str = "test"
+    train_split: str = Field("train", pattern=SPLIT)
+    eval_split: str = Field("test", pattern=SPLIT)
     min_grade: int = Field(1, ge=1, description="a judgement of this grade or more is a positive")
     on_empty: OnEmpty = Field("error", description="what to do with a document without text")
     qrels: list[str] = Field(

@@ -24,7 +24,6 @@ from .ids import I64
 from .progress import progress
 from .store import (
     Manifest,
-    discard,
     join_arrays,
     part_done,
     read_array,
@@ -144,8 +143,8 @@ def embed(
         # what is whole of a damaged store is a donor too
         donors = find_donors(cache / "embeddings", digest_json(recipe))
         if manifest is not None:
+            # its manifest stays until the new one: after a kill what is whole is a donor still
             logger.warning("%s does not match its manifest: encoding what is damaged", folder)
-            discard(folder)
         job = _Job(encoder, table, role, folder, chosen, max_tokens, layout)
         job.run(donors)
         Manifest.write(

@@ -15,6 +15,17 @@ MAX_ID_BYTES = 512
 _NO_ID = b"\xff"  # never part of UTF-8
 
 
+class DuplicateIdError(PyriteError):
+    """Two rows have one id."""
+
+    def __init__(self, where: str, row_id: str, places: str) -> None:
+        super().__init__(
+            f"{where}: id {row_id!r} stands in {places}; ids must be unique, so rename or"
+            " remove one"
+        )
+        self.row_id = row_id
+
+
 @dataclass(frozen=True, slots=True)
 class IdIndex:
     """Ids of a table: a sorted UTF-8 key array, searched in O(log N), and each row's rank.
@@ -29,7 +40,7 @@ class IdIndex:
 
     @classmethod
     def build(cls, ids: Sequence[str], where: str) -> IdIndex:
-        """Index `ids`; raises PyriteError on a duplicate or an id over 512 bytes."""
+        """Index `ids`; raises DuplicateIdError, or PyriteError for an id over 512 bytes."""
         encoded = [i.encode("utf-8") for i in ids]
         longest = max(encoded, key=len, default=b"")
         if len(longest) > MAX_ID_BYTES:
@@ -43,10 +54,7 @@ class IdIndex:
         same = np.flatnonzero(ordered[1:] == ordered[:-1])
         if same.size:
             first, second = sorted(int(r) for r in rows[same[0] : same[0] + 2])
-            raise PyriteError(
-                f"{where}: id {ids[first]!r} stands in rows {first + 1} and {second + 1};"
-                " ids must be unique, so rename or remove one"
-            )
+            raise DuplicateIdError(where, ids[first], f"rows {first + 1} and {second + 1}")
         rank = np.empty(len(ids), dtype=np.int64)
         rank[rows] = np.arange(len(ids))
         return cls(ordered, rows, rank)

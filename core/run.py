@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from .embeddings import Embeddings, StoreLayout
 from .encoder import Encoder
 from .encoders import build as encoders
 from .encoders.build import embed_table
+from .errors import PyriteError
 from .ids import I64
 from .qrels_union import unite_qrels
 from .query_encoder import refuse_query_encoder
@@ -40,6 +43,24 @@ class RunConfig(Section):
     @property
     def cache(self) -> Path:
         return Path(self.cache_dir)
+
+
+def check_folders(config: RunConfig) -> None:
+    """Raise PyriteError, before any work, unless files can be made below `runs_dir`, `cache_dir`.
+
+    Nothing is left behind: the first folder above that is there already is tried.
+    """
+    for key, path in (("runs_dir", config.run_folder), ("cache_dir", config.cache)):
+        whole = path.absolute()
+        there = next(p for p in (whole, *whole.parents) if os.path.lexists(p))
+        try:
+            with tempfile.TemporaryFile(dir=there):
+                pass
+        except OSError as error:
+            raise PyriteError(
+                f"{key}={getattr(config, key)}: cannot write in {there} ({error.strerror}); set"
+                f" {key} to a folder that can be written"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

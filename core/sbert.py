@@ -101,14 +101,22 @@ def load_model(config: EncoderConfig) -> SentenceTransformer:
             f"encoder.model={config.model!r}: not a folder here and not loadable from a hub"
             f" ({reason}); set encoder.model to a local folder or to {BUNDLED}"
         ) from error
-    limit = getattr(architecture(model[0]), "max_position_embeddings", None)
-    if limit is not None and config.max_length > limit:
-        raise PyriteError(
-            f"encoder.max_length={config.max_length}: {config.model} has {limit} positions;"
-            f" set encoder.max_length to at most {limit}"
-        )
-    model.max_seq_length = config.max_length
+    limit_length(model, config.max_length, config.model, "encoder")
     return model
+
+
+def limit_length(model: Any, max_length: int, name: str, knob: str) -> None:
+    """Cut texts of a sentence-transformers model at `max_length` tokens.
+
+    Raises PyriteError, naming the section `knob`, if the model has fewer positions.
+    """
+    limit = getattr(architecture(model[0]), "max_position_embeddings", None)
+    if limit is not None and max_length > limit:
+        raise PyriteError(
+            f"{knob}.max_length={max_length}: {name} has {limit} positions;"
+            f" set {knob}.max_length to at most {limit}"
+        )
+    model.max_seq_length = max_length
 
 
 def check_device(name: str, knob: str = "encoder.device") -> None:

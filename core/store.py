@@ -11,6 +11,8 @@ import contextlib
 import json
 import os
 import platform
+import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -49,16 +51,37 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path` to build it in; whoever succeeds publishes it as `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
+    # the thread: two of one process may build the same folder
+    owner = f"{_HOST}-{os.getpid()}-{threading.get_ident()}"
+    scratch = path.with_name(f"{path.name}{_TMP}-{owner}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
 def _sweep(path: Path) -> None:
     """Delete what killed processes of this machine left of earlier tries to write `path`."""
     for entry in os.listdir(path.parent):
         if entry.startswith(path.name) and _abandoned(entry):
-            (path.parent / entry).unlink(missing_ok=True)
+            left = path.parent / entry
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def _abandoned(name: str) -> bool:
-    """True for a temporary file of a process of this machine that is gone."""
-    _, _, process = name.partition(f"{_TMP}-{_HOST}-")
+    """True for a temporary file or folder of a process of this machine that is gone."""
+    _, _, owner = name.partition(f"{_TMP}-{_HOST}-")
+    process, _, _ = owner.partition("-")
     return process.isdigit() and not _runs(int(process))
 
 
@@ -200,10 +223,18 @@ class Manifest:
     def write(cls, folder: Path, only: Iterable[str] | None = None, **fields: Any) -> Manifest:
         """Record the files below `folder` with size and digest, then publish the manifest.
 
-        `only` names the files to record, for a folder that holds other artefacts too.
+        `only` names the files to record, for a folder that holds other artefacts too. Raises
+        PyriteError if one of them is not there.
         """
         names = None if only is None else set(only)
-        data = {**fields, "versions": versions(), "files": listing(folder, names)}
+        files = listing(folder, names)
+        missing = sorted((names or set()) - files.keys())
+        if missing:
+            raise PyriteError(
+                f"{folder}: {', '.join(missing)} should be recorded in {MANIFEST} and is no lasting"
+                " file there; run again"
+            )
+        data = {**fields, "versions": versions(), "files": files}
         write_json(folder / MANIFEST, data)
         return cls(data)
 

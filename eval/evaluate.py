@@ -16,7 +16,7 @@ from ..core.encoder import Encoder
 from ..core.errors import PyriteError
 from ..core.ids import I64
 from ..core.query_encoder import document_encoder
-from ..core.run import RunConfig, build_encoder, open_queries, prepare
+from ..core.run import RunConfig, build_encoder, check_folders, open_queries, prepare
 from ..core.store import Manifest, discard, write_json
 from ..core.tables import Qrels
 from ..indexes.retrieve import RetrieveConfig, retrieve
@@ -105,8 +105,8 @@ def search_held_out(config: EvalConfig, encoder: Encoder | None, depth: int = 1)
     settings = RetrieveConfig(
         depth=depth, block_queries=config.eval.block_queries, sources=(config.eval.source,)
     )
-    candidates = retrieve(inputs, settings, config.cache, config.threads).candidates
-    return Searched(inputs, qrels, np.asarray(candidates.ids))
+    found = retrieve(inputs, settings, config.cache, config.threads, "eval.source")
+    return Searched(inputs, qrels, np.asarray(found.candidates.ids))
 
 
 def _query_encoder(config: EvalConfig, documents: Encoder) -> Encoder | None:
@@ -139,6 +139,7 @@ def _query_encoder(config: EvalConfig, documents: Encoder) -> Encoder | None:
 
 def evaluate(config: EvalConfig, encoder: Encoder | None = None) -> Evaluation:
     """Evaluate the configured model and write `<runs_dir>/<name>/eval/results.json`."""
+    check_folders(config)
     if encoder is None and config.eval.source.kind == "dense":
         encoder = build_encoder(config)
     evaluation = evaluate_encoder(config, encoder)

@@ -17,7 +17,7 @@ from ..core.ids import I64
 from ..core.progress import progress
 from ..core.rng import splitmix64
 from ..core.store import Manifest, atomic_write, discard
-from .config import IndexConfig
+from .config import KEY, IndexConfig
 from .flat import check_search
 from .proposers import FAISS_GPU_MAX_K, faiss_gpus, keep_best
 from .topk import RESCORE_BYTES, exact_scores, order_rows
@@ -74,14 +74,20 @@ class AnnIndex:
 
 
 def open_ann(
-    config: IndexConfig, corpus: Embeddings, rank_N: I64, cache: Path, depth: int, threads: int = 0
+    config: IndexConfig,
+    corpus: Embeddings,
+    rank_N: I64,
+    cache: Path,
+    depth: int,
+    threads: int = 0,
+    key: str = KEY,
 ) -> AnnIndex:
     """Build the index of `config`, or read the one that was built from the same vectors.
 
     Raises PyriteError for a factory string that FAISS does not know, too few vectors to train it,
-    a parameter it does not have, or a GPU that is missing.
+    a parameter it does not have, or a GPU that is missing, naming the section `key`.
     """
-    gpus = faiss_gpus(config.device) if config.device != "cpu" else []
+    gpus = faiss_gpus(config.device, f"{key}.device") if config.device != "cpu" else []
     if threads:
         faiss.omp_set_num_threads(threads)
     number = 1
@@ -90,14 +96,14 @@ def open_ann(
     borders = np.linspace(0, len(corpus), number + 1).astype(int)
     parts = []
     for first, stop in itertools.pairwise(borders):
-        index = _open_part(config, corpus, int(first), int(stop), cache)
-        _set_parameters(index, config)
+        index = _open_part(config, corpus, int(first), int(stop), cache, key)
+        _set_parameters(index, config, key)
         parts.append((int(first), _to_gpus(index, config, gpus) if gpus else index))
     return AnnIndex(corpus, rank_N, parts, config, FAISS_GPU_MAX_K if gpus else len(corpus))
 
 
 def _open_part(
-    config: IndexConfig, corpus: Embeddings, first: int, stop: int, cache: Path
+    config: IndexConfig, corpus: Embeddings, first: int, stop: int, cache: Path, section: str
 ) -> faiss.Index:
     key = digest_json(
         {
@@ -115,7 +121,7 @@ def _open_part(
     if manifest is not None and manifest.intact(folder):
         return faiss.read_index(str(path))
     discard(folder)
-    index = _build(config, corpus, first, stop)
+    index = _build(config, corpus, first, stop, section)
     with atomic_write(path) as handle:
         faiss.write_index(index, faiss.PyCallbackIOWriter(handle.write))  # type: ignore[attr-defined]
     Manifest.write(
@@ -129,16 +135,16 @@ def _open_part(
     return index
 
 
-def _build(config: IndexConfig, corpus: Embeddings, first: int, stop: int) -> faiss.Index:
+def _build(config: IndexConfig, corpus: Embeddings, first: int, stop: int, key: str) -> faiss.Index:
     try:
         index = faiss.index_factory(corpus.dimension, config.factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         raise PyriteError(
-            f"retrieve.index.factory={config.factory!r} is not a factory string that FAISS knows"
+            f"{key}.factory={config.factory!r} is not a factory string that FAISS knows"
             f" for dimension {corpus.dimension}; examples: Flat, IVF1024,Flat, IVF1024,PQ48, HNSW32"
         ) from error
     if config.ef_construction is not None:
-        _set(index, f"efConstruction={config.ef_construction}", config)
+        _set(index, f"efConstruction={config.ef_construction}", config, key)
     if not index.is_trained:
         sample = training_rows(first, stop, config.train_size)
         logger.info("index %s: training on %d vectors", config.factory, sample.size)
@@ -146,7 +152,7 @@ def _build(config: IndexConfig, corpus: Embeddings, first: int, stop: int) -> fa
             index.train(corpus.take(sample))
         except RuntimeError as error:
             raise PyriteError(
-                f"retrieve.index.factory={config.factory!r} cannot be trained on {sample.size}"
+                f"{key}.factory={config.factory!r} cannot be trained on {sample.size}"
                 " vectors; use fewer lists or smaller codes, or factory: Flat"
             ) from error
     with progress(f"index {config.factory}", total=stop - first, unit="vectors") as bar:
@@ -166,23 +172,23 @@ def training_rows(first: int, stop: int, size: int) -> I64:
     return np.sort(rows[np.argsort(keys, kind="stable")[:size]])
 
 
-def _set_parameters(index: faiss.Index, config: IndexConfig) -> None:
+def _set_parameters(index: faiss.Index, config: IndexConfig, key: str) -> None:
     settings = [p for p in config.parameters.split(",") if p.strip()]
     if config.nprobe is not None:
         settings.append(f"nprobe={config.nprobe}")
     if config.ef_search is not None:
         settings.append(f"efSearch={config.ef_search}")
     for setting in settings:
-        _set(index, setting, config)
+        _set(index, setting, config, key)
 
 
-def _set(index: faiss.Index, setting: str, config: IndexConfig) -> None:
+def _set(index: faiss.Index, setting: str, config: IndexConfig, key: str) -> None:
     try:
         faiss.ParameterSpace().set_index_parameters(index, setting)  # type: ignore[arg-type]
     except RuntimeError as error:
         raise PyriteError(
             f"index parameter {setting!r} does not apply to factory {config.factory!r};"
-            " remove it or change retrieve.index.factory"
+            f" remove it or change {key}.factory"
         ) from error
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from ..core.config import Section
 
 FLAT = "Flat"
+KEY = "index"  # what errors call the section where nobody says of which source it is
 
 
 class IndexConfig(Section):

@@ -8,7 +8,7 @@ from typing import Protocol
 from ..core.embeddings import Embeddings
 from ..core.encoder import F32
 from ..core.ids import I64
-from .config import IndexConfig
+from .config import KEY, IndexConfig
 
 
 class DenseIndex(Protocol):
@@ -25,30 +25,37 @@ class DenseIndex(Protocol):
 
 
 def open_exact(
-    config: IndexConfig, corpus: Embeddings, rank_N: I64, threads: int = 0
+    config: IndexConfig, corpus: Embeddings, rank_N: I64, threads: int = 0, key: str = KEY
 ) -> DenseIndex:
-    """Exact search with the configured backend and device."""
+    """Exact search with the configured backend and device; errors call the section `key`."""
     from .flat import FlatIndex
 
     if config.backend == "faiss":
         from .proposers import FaissProposer
 
-        return FlatIndex(corpus, rank_N, FaissProposer(corpus, threads, config.device))
+        return FlatIndex(corpus, rank_N, FaissProposer(corpus, threads, config.device, key))
     from .torch_tiles import TorchProposer
 
-    proposer = TorchProposer(corpus, threads, config.device, config.float16)
+    proposer = TorchProposer(corpus, threads, config.device, config.float16, key=key)
     return FlatIndex(corpus, rank_N, proposer)
 
 
 def open_dense(
-    config: IndexConfig, corpus: Embeddings, rank_N: I64, cache: Path, depth: int, threads: int = 0
+    config: IndexConfig,
+    corpus: Embeddings,
+    rank_N: I64,
+    cache: Path,
+    depth: int,
+    threads: int = 0,
+    key: str = KEY,
 ) -> DenseIndex:
     """The index of a configuration; `depth` is the largest k that will be asked for.
 
-    Raises PyriteError for a missing GPU or a factory string that cannot be built.
+    Raises PyriteError for a missing GPU or a factory string that cannot be built, naming the
+    section `key`.
     """
     if config.exact:
-        return open_exact(config, corpus, rank_N, threads)
+        return open_exact(config, corpus, rank_N, threads, key)
     from .ann import open_ann
 
-    return open_ann(config, corpus, rank_N, cache, depth, threads)
+    return open_ann(config, corpus, rank_N, cache, depth, threads, key)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from ..core.digest import digest_json
 from ..core.encoder import F32
 from ..core.errors import PyriteError
 from ..core.ids import I64
-from ..core.store import Manifest, discard, publish, sync_folder
+from ..core.store import Manifest, discard, publish, scratch_folder, sync_folder
 from ..core.tables import TextTable
 
 if TYPE_CHECKING:
@@ -185,11 +184,8 @@ def _build(
     workers: int,
 ) -> None:
     """Build beside `folder`, then rename: two builds at once cannot mix their files."""
-    scratch = folder.with_name(f"{folder.name}.tmp-{os.getpid()}-{threading.get_ident()}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
     logger.info("%s: building the %s index", table.where, config.backend)
-    try:
+    with scratch_folder(folder) as scratch:
         backend.build(scratch, config, table, workers)
         _sync(scratch)
         Manifest.write(
@@ -204,8 +200,6 @@ def _build(
             discard(folder)
             shutil.rmtree(folder, ignore_errors=True)
             publish(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _complete(folder: Path) -> bool:

@@ -18,6 +18,7 @@ from ..core.embeddings import Embeddings
 from ..core.encoder import F32
 from ..core.errors import PyriteError
 from ..core.ids import I64
+from .config import KEY
 
 F64 = npt.NDArray[np.float64]
 UNIT_ROUNDOFF = 2.0**-24
@@ -136,8 +137,13 @@ def deep_search(
 class FaissProposer:
     """Exact search by FAISS, block by block, on the CPU or on one GPU."""
 
-    def __init__(self, corpus: Embeddings, threads: int = 0, device: str = "cpu") -> None:
-        """`threads` 0 leaves FAISS's own choice; raises PyriteError for a GPU that is missing."""
+    def __init__(
+        self, corpus: Embeddings, threads: int = 0, device: str = "cpu", key: str = KEY
+    ) -> None:
+        """`threads` 0 leaves FAISS's own choice.
+
+        Raises PyriteError for a GPU that is missing, naming the section `key`.
+        """
         if threads:
             faiss.omp_set_num_threads(threads)
         self._corpus = corpus
@@ -145,7 +151,7 @@ class FaissProposer:
         self._search: BlockSearch = faiss_knn
         self._max_k = max(len(corpus), 1)
         if device != "cpu":
-            gpus = faiss_gpus(device)
+            gpus = faiss_gpus(device, f"{key}.device")
             self._search, self._max_k = gpu_knn(gpus[0]), FAISS_GPU_MAX_K
 
     def propose(self, queries_BD: F32, width: int) -> tuple[I64, F32]:
@@ -171,7 +177,7 @@ class FaissProposer:
         return 4 * self._corpus.dimension * (block + batch) + 4 * 12 * batch * width
 
 
-def faiss_gpus(device: str, key: str = "retrieve.index.device") -> list[int]:
+def faiss_gpus(device: str, key: str) -> list[int]:
     """GPU numbers of `cuda`, `cuda:1` or `cuda:0,cuda:1`, the value of the configuration's `key`.
 
     Raises PyriteError if FAISS was built without GPU support or the GPU is missing.

@@ -11,7 +11,7 @@ from ..core.embeddings import Embeddings
 from ..core.encoder import F32
 from ..core.errors import PyriteError
 from ..core.ids import I64
-from .config import IndexConfig
+from .config import KEY, IndexConfig
 from .dense import DenseIndex
 
 logger = logging.getLogger(__name__)
@@ -43,9 +43,17 @@ def sample_queries(total: int, size: int) -> I64:
 
 
 def measure_recall(
-    index: DenseIndex, exact: DenseIndex, queries: Embeddings, config: IndexConfig, k: int
+    index: DenseIndex,
+    exact: DenseIndex,
+    queries: Embeddings,
+    config: IndexConfig,
+    k: int,
+    key: str = KEY,
 ) -> Recall:
-    """Measure recall@k on a sample; raises PyriteError below `config.min_recall`."""
+    """Measure recall@k on a sample.
+
+    Raises PyriteError below `config.min_recall`, naming the section `key`.
+    """
     sample: F32 = queries.take(sample_queries(len(queries), config.recall_sample))
     found, _ = index.search(sample, k)
     true, _ = exact.search(sample, k)
@@ -56,14 +64,14 @@ def measure_recall(
     if config.min_recall is not None and recall.value < config.min_recall:
         raise PyriteError(
             f"index {config.factory}: recall@{k} is {recall.value:.4f} on {recall.queries} queries,"
-            f" below retrieve.index.min_recall={config.min_recall}; {_knob(config)}"
+            f" below {key}.min_recall={config.min_recall}; {_knob(config, key)}"
         )
     return recall
 
 
-def _knob(config: IndexConfig) -> str:
+def _knob(config: IndexConfig, key: str) -> str:
     if "IVF" in config.factory:
-        return f"raise retrieve.index.nprobe (now {config.nprobe or 1}) or use factory: Flat"
+        return f"raise {key}.nprobe (now {config.nprobe or 1}) or use factory: Flat"
     if "HNSW" in config.factory:
-        return f"raise retrieve.index.ef_search (now {config.ef_search or 16}) or use factory: Flat"
-    return f"raise retrieve.index.rescore (now {config.rescore}) or use factory: Flat"
+        return f"raise {key}.ef_search (now {config.ef_search or 16}) or use factory: Flat"
+    return f"raise {key}.rescore (now {config.rescore}) or use factory: Flat"

@@ -65,19 +65,29 @@ class Retrieved:
     reused: bool
 
 
-def retrieve(inputs: SearchInputs, config: RetrieveConfig, cache: Path, threads: int) -> Retrieved:
+def retrieve(
+    inputs: SearchInputs,
+    config: RetrieveConfig,
+    cache: Path,
+    threads: int,
+    section: str = "retrieve.sources[{}]",
+) -> Retrieved:
     """Search every query, block by block; a killed run goes on at the block it was in.
 
     The key covers the sources' content, the queries, the tie order, the fusion and the depth.
     Block size, threads and, for exact search, backend and device are not part of it: they change
-    nothing. Raises PyriteError if the depth is over the corpus size, and what the sources raise.
+    nothing. `section` is what errors call a source, by its number. Raises PyriteError if the depth
+    is over the corpus size, and what the sources raise.
     """
     if config.depth > len(inputs.corpus):
         raise PyriteError(
             f"retrieve.depth={config.depth} but the corpus has {len(inputs.corpus)} documents; set"
             f" retrieve.depth to at most {len(inputs.corpus)}"
         )
-    opened = [open_source(s, inputs, config.depth, cache, threads) for s in config.sources]
+    opened = [
+        open_source(s, inputs, config.depth, cache, threads, section.format(at))
+        for at, s in enumerate(config.sources)
+    ]
     sources = [source for source, _ in opened]
     key = _key(inputs, config, sources)
     folder = cache / "candidates" / key

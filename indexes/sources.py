@@ -169,33 +169,34 @@ class RunSource:
 
 
 def open_source(
-    config: SourceConfig, inputs: SearchInputs, depth: int, cache: Path, threads: int
+    config: SourceConfig, inputs: SearchInputs, depth: int, cache: Path, threads: int, key: str
 ) -> tuple[Source, Recall | None]:
     """Open one source; an approximate index comes with its measured recall.
 
-    Raises PyriteError for a dense source without an encoder, and what each kind raises.
+    `key` is what errors call the section. Raises PyriteError for a dense source without an encoder,
+    and what each kind raises.
     """
     k = min(config.quota or depth, len(inputs.corpus))
     if config.kind == "dense":
-        return _open_dense(config, inputs, k, cache, threads)
+        return _open_dense(config, inputs, k, cache, threads, f"{key}.index")
     if config.path is not None:
         run = read_run(Path(config.path), inputs.queries, inputs.corpus)
         return RunSource(run, inputs), None
     settings = config.lexical.model_copy(update={"backend": config.kind})
     index = open_lexical(settings, inputs.corpus, cache, threads)
-    key = digest_json([inputs.queries.digest, lexical_key(settings, inputs.corpus)])
-    return LexicalSource(index, inputs, key), None
+    identity = digest_json([inputs.queries.digest, lexical_key(settings, inputs.corpus)])
+    return LexicalSource(index, inputs, identity), None
 
 
 def _open_dense(
-    config: SourceConfig, inputs: SearchInputs, k: int, cache: Path, threads: int
+    config: SourceConfig, inputs: SearchInputs, k: int, cache: Path, threads: int, section: str
 ) -> tuple[Source, Recall | None]:
     corpus, vectors = inputs.corpus_vectors, inputs.query_vectors
     if corpus is None or vectors is None:
         raise PyriteError("a source of kind dense needs an encoder; set encoder.model")
     rows = _searched_rows(config, inputs)
     rank_N = inputs.corpus.ids.rank_N
-    index = open_dense(config.index, corpus, rank_N, cache, k, threads)
+    index = open_dense(config.index, corpus, rank_N, cache, k, threads, section)
     # exact search gives the same bytes on every backend and device, so they are not in its key
     exact = config.index.exact
     settings = None if exact else config.index.model_dump(mode="json")
@@ -206,8 +207,8 @@ def _open_dense(
     recall = None
     if not exact:
         plain = IndexConfig(device=config.index.device)
-        truth = open_exact(plain, corpus, rank_N, threads)
-        recall = measure_recall(index, truth, vectors, config.index, k)
+        truth = open_exact(plain, corpus, rank_N, threads, section)
+        recall = measure_recall(index, truth, vectors, config.index, k, section)
     return DenseSource(index, vectors, key, rows), recall
 
 

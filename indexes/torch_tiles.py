@@ -19,6 +19,7 @@ from ..core.embeddings import Embeddings
 from ..core.encoder import F32
 from ..core.errors import PyriteError
 from ..core.ids import I64
+from .config import KEY
 from .proposers import F64, NORM_ROWS, Proposer, float32_error, norms
 from .sieve import Sieve
 
@@ -46,20 +47,21 @@ class TorchProposer:
         device: str = "cpu",
         float16: bool = False,
         bfloat16: bool | None = None,
+        key: str = KEY,
     ) -> None:
         """`bfloat16` concerns the CPU; None takes it where it is fast.
 
-        Raises PyriteError for a CUDA device that is missing, or `float16` on a CPU.
+        Raises PyriteError for a CUDA device that is missing, or `float16` on a CPU, naming the
+        section `key`.
         """
         if threads:
             torch.set_num_threads(threads)
         if device != "cpu" and not torch.cuda.is_available():
             raise PyriteError(
-                f"retrieve.index.device={device} but torch sees no CUDA device; set"
-                " retrieve.index.device=cpu"
+                f"{key}.device={device} but torch sees no CUDA device; set {key}.device=cpu"
             )
         if float16 and device == "cpu":
-            raise PyriteError("retrieve.index.float16=true needs a CUDA device; set it to false")
+            raise PyriteError(f"{key}.float16=true needs a CUDA device; set it to false")
         _tensor(corpus.shards[0][:1])
         self._corpus = corpus
         self._device = torch.device(device)

@@ -14,7 +14,7 @@ from ..core.config import dump_config
 from ..core.dataset import text_hashes
 from ..core.digest import digest_array, digest_json
 from ..core.encoder import Encoder
-from ..core.run import Prepared, RunConfig, build_encoder, prepare_mining
+from ..core.run import Prepared, RunConfig, build_encoder, check_folders, prepare_mining
 from ..core.store import Manifest, read_array, remove_parts, write_bytes
 from ..core.tables import Qrels
 from ..indexes.export import FILE as CANDIDATES
@@ -43,7 +43,7 @@ from .vectors import Vectors
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 4
+SCHEMA = 5
 
 
 class MineConfig(RunConfig):
@@ -80,6 +80,7 @@ def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:
     Writes `negatives.parquet`, `reasons.npy`, `scores.png` and a manifest to
     `<runs_dir>/<name>/negatives`. Raises PyriteError on bad input, before anything is overwritten.
     """
+    check_folders(config)
     prepared = prepare_mining(config, encoder or build_encoder(config))
     inputs = search_inputs(config, prepared, prepared.qrels)
     retrieved = retrieve(inputs, config.retrieve, config.cache, config.threads)

@@ -1,10 +1,11 @@
 """A mix of samplers, and what happens where a query runs short.
 
 The parts choose in turn, each among what the parts before it left, by id and by text. Then the
-fall-backs are tried in their order: `relax` (tier 1) takes candidates that only a score rule
-rejected, the lowest first; `random_fill` (tier 2) random documents that pass every filter;
-`drop_query` leaves the query out. What is still missing stays missing, and is counted. Spares for a
-cap on uses are a second round: the same parts and fall-backs among what the first round left.
+fall-backs are tried in their order: `relax` (tier 1) takes candidates that only the cap on clusters
+left out, then those that a score rule rejected, the lowest first; `random_fill` (tier 2) random
+documents that pass every filter; `drop_query` leaves the query out. What is still missing stays
+missing, and is counted. Spares for a cap on uses are a second round: the same parts and fall-backs
+among what the first round left.
 """
 
 from __future__ import annotations
@@ -131,12 +132,14 @@ def _outside(pool: Pool, retrieved: Pool, context: Context) -> Pool:
 def _relaxed(
     pool: Pool, missing_Q: I64, pos_scores_Q: F32, context: Context, seed: int, number: int
 ) -> Negatives:
-    """Candidates with nothing but a score rule against them, the lowest score first."""
-    only_score = (pool.reasons != 0) & ((pool.reasons & _FINAL) == 0)
+    """Candidates with nothing final against them: over the cap first, then the lowest score."""
+    open_again = (pool.reasons != 0) & ((pool.reasons & _FINAL) == 0)
+    # the cap is about variety: it says nothing of relevance, as the score rules do
+    doubtful = pool.reasons != np.uint16(Reason.CLUSTER)
     ties = context.rank_N[np.maximum(pool.candidates.ids, 0)]
-    keys = np.where(only_score, pool.candidates.scores, np.inf)
-    order = np.lexsort((ties, keys), axis=-1)[:, : int(missing_Q.max())]
-    columns = np.where(np.take_along_axis(only_score, order, axis=1), order, -1)
+    keys = np.where(open_again, pool.candidates.scores, np.inf)
+    order = np.lexsort((ties, keys, doubtful), axis=-1)[:, : int(missing_Q.max())]
+    columns = np.where(np.take_along_axis(open_again, order, axis=1), order, -1)
     return _picked(pool, columns, missing_Q, pos_scores_Q, RELAXED)
 
 

@@ -16,53 +16,24 @@ from ..core.encoder import Encoder
 from ..core.errors import PyriteError
 from ..core.ids import I64
 from ..core.progress import progress
-from ..core.run import Prepared, build_encoder, prepare_mining
+from ..core.run import Prepared, build_encoder, check_folders, prepare_mining
 from ..indexes.retrieve import retrieve
 from .calibrate import fit_calibration
 from .choose import Context
 from .choose_all import Choice, random_pool
-from .denoise_checks import Checks, open_checks
+from .denoise_checks import open_checks
 from .filters import FilterConfig
 from .mine import MineConfig, context_of, search_inputs
 from .mix import Pool, choose_mix
 from .positives import score_positives
-from .suggest_grid import Setting, settings, with_pools
+from .suggest_grid import Setting, notes_of, settings, with_pools
+from .suggest_rule import MIN_FILLED, Outcome, closest, limit_of, recommend
+from .truth import draw_hidden, hidden_of
 
 MAX_QUERIES = 2000
 BLOCK_QUERIES = 256
-MAX_SHORT = 0.01
-# 0.5 is what negatives that score exactly like positives get; half of that is a clear distance
-MAX_FALSE_NEGATIVES = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a setting does to the sampled queries; all shares are within [0, 1].
-
-    `kept`: retrieved candidates that no filter rejects. `short`: queries that get fewer negatives
-    than configured, before any fall-back. `hardness`: mean of (score of a drawn negative - score of
-    its query's positive). `false_negatives`: over the drawn negatives, the mean share of all known
-    positives of the run that score at most as high. It is a proxy for the share of negatives that
-    are relevant, and reads high: most documents that score like a positive are none. The last two
-    are None where nothing is drawn.
-    """
-
-    setting: Setting
-    kept: float
-    short: float
-    hardness: float | None
-    false_negatives: float | None
-
-    def as_json(self) -> dict[str, Any]:
-        """A JSON value, with the sections to paste."""
-        return {
-            "setting": self.setting.label,
-            "kept": self.kept,
-            "short": self.short,
-            "hardness": self.hardness,
-            "false_negatives": self.false_negatives,
-            "config": self.setting.sections(),
-        }
+# with fewer, one hidden positive more or less changes the order of the settings
+MIN_TESTED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +41,37 @@ class Suggestion:
     """All outcomes in the order of the grid, and the one to take.
 
     `recommended` is None where no setting keeps to the limits; `nearest` then comes closest.
+    `tested`: queries with a hidden positive among their candidates; false negatives are counted by
+    the truth test if there are `MIN_TESTED`, else they are the proxy. `asked`: whether the limit
+    was given. `notes` say what of the configuration was not applied.
     """
 
     folder: Path
     queries: int
+    tested: int
     outcomes: tuple[Outcome, ...]
     max_false_negatives: float
+    asked: bool
     recommended: Outcome | None
     nearest: Outcome | None
+    notes: tuple[str, ...]
+
+    @property
+    def by_hidden(self) -> bool:
+        """Whether the truth test counts the false negatives."""
+        return self.tested >= MIN_TESTED
 
     def as_json(self) -> dict[str, Any]:
         """A JSON value."""
         chosen = {"recommended": self.recommended, "nearest": self.nearest}
         return {
             "queries": self.queries,
-            "max_short": MAX_SHORT,
+            "estimate": "hidden positives" if self.by_hidden else "proxy",
+            "tested": self.tested,
+            "min_tested": MIN_TESTED,
+            "min_filled": MIN_FILLED,
             "max_false_negatives": self.max_false_negatives,
+            "notes": list(self.notes),
             **{name: o.as_json() if o else None for name, o in chosen.items()},
             "settings": [o.as_json() for o in self.outcomes],
         }
@@ -93,17 +79,20 @@ class Suggestion:
 
 def suggest(
     config: MineConfig,
-    max_false_negatives: float = MAX_FALSE_NEGATIVES,
+    max_false_negatives: float | None = None,
     encoder: Encoder | None = None,
 ) -> Suggestion:
     """Compare the settings of the grid on the candidates that `mine` uses or would use.
 
     Vectors and candidates are read where they are on disk already. At most `MAX_QUERIES` queries
     are drawn for, those with the smallest hashes of their ids; each of them gets the very negatives
-    that `mine` would give it without a fall-back. Writes nothing but the caches. Raises PyriteError
-    where all negatives are random, for a limit outside [0, 1], and what `mine` raises.
+    that `mine` would give it without a fall-back and without a cap on uses. Where `MIN_TESTED`
+    queries allow it, positives are hidden as in the truth test, in the same candidates, and counted
+    among the negatives. The limit is by default that of `limit_of`. Writes nothing but the caches.
+    Raises PyriteError where all negatives are random, for a limit outside [0, 1], and what `mine`
+    raises.
     """
-    if not 0 <= max_false_negatives <= 1:
+    if max_false_negatives is not None and not 0 <= max_false_negatives <= 1:
         raise PyriteError(
             f"--max-false-negatives={max_false_negatives}: a share lies within 0 and 1"
         )
@@ -112,54 +101,54 @@ def suggest(
             "sampler.name=random draws from the whole corpus, so no setting of the candidates"
             " matters; set sampler.name to topk, window or simans"
         )
+    check_folders(config)
     prepared = prepare_mining(config, encoder or build_encoder(config))
     inputs = search_inputs(config, prepared, prepared.qrels)
     retrieved = retrieve(inputs, config.retrieve, config.cache, config.threads)
-    sample = sample_queries(prepared)
     checks = open_checks(config.filters.denoise, prepared, retrieved, config.cache)
-    outcomes = _Comparison(config, prepared, retrieved.candidates, checks).run(sample)
-    recommended = recommend(outcomes, max_false_negatives)
-    nearest = None if recommended else closest(outcomes, max_false_negatives)
+    context = context_of(config, prepared, checks)
+    sample = sample_queries(prepared, np.arange(prepared.queries.rows.size))
+    outcomes = _Comparison(config, prepared, retrieved.candidates, context).run(sample)
+    hidden = hidden_of(config, prepared)
+    hidden = hidden.only(np.isin(hidden.places, sample_queries(prepared, hidden.places)))
+    tested = int((hidden.retrieved(retrieved.candidates) > 0).sum())
+    if tested >= MIN_TESTED:
+        grid = [_bare(outcome.setting) for outcome in outcomes]
+        found = draw_hidden(config, prepared, context, hidden, retrieved.candidates, grid).rows
+        outcomes = [replace(o, hidden=row) for o, row in zip(outcomes, found, strict=True)]
+    limit = limit_of(outcomes, max_false_negatives)
+    recommended = recommend(outcomes, limit)
     return Suggestion(
         config.run_folder,
         int(sample.size),
+        tested,
         tuple(outcomes),
-        max_false_negatives,
+        limit,
+        max_false_negatives is not None,
         recommended,
-        nearest,
+        nearest=None if recommended else closest(outcomes),
+        notes=_notes(config),
     )
 
 
-def sample_queries(prepared: Prepared) -> I64:
-    """Places of the compared queries among the mined ones, ascending: at most `MAX_QUERIES`."""
-    ids = prepared.dataset.queries.id_strings(prepared.queries.rows)
+def sample_queries(prepared: Prepared, places: I64) -> I64:
+    """At most `MAX_QUERIES` of `places` among the mined queries, ascending."""
+    ids = prepared.dataset.queries.id_strings(prepared.queries.rows[places])
     hashes = np.array([u64(i, salt="suggest") for i in ids], dtype=np.uint64)
-    return np.sort(np.argsort(hashes, kind="stable")[:MAX_QUERIES]).astype(np.int64)
+    return np.sort(places[np.argsort(hashes, kind="stable")[:MAX_QUERIES]]).astype(np.int64)
 
 
-def recommend(outcomes: list[Outcome], max_false_negatives: float) -> Outcome | None:
-    """The hardest outcome within both limits, of equals the first; None if there is none."""
-    fit = [o for o in outcomes if _excess(o, max_false_negatives) == 0]
-    return max(fit, key=_hardness, default=None)
+def _bare(setting: Setting) -> Setting:
+    # a fall-back would hide how many queries a setting leaves short
+    return replace(setting, sampler=setting.sampler.model_copy(update={"on_short": []}))
 
 
-def closest(outcomes: list[Outcome], max_false_negatives: float) -> Outcome | None:
-    """The outcome that oversteps the limits least, of equals the hardest; None if none draws."""
-    drawing = [o for o in outcomes if o.hardness is not None]
-    return min(
-        drawing, key=lambda o: (_excess(o, max_false_negatives), -_hardness(o)), default=None
-    )
-
-
-def _excess(outcome: Outcome, max_false_negatives: float) -> float:
-    if outcome.false_negatives is None:
-        return math.inf
-    short = max(0.0, outcome.short - MAX_SHORT)
-    return short + max(0.0, outcome.false_negatives - max_false_negatives)
-
-
-def _hardness(outcome: Outcome) -> float:
-    return -math.inf if outcome.hardness is None else outcome.hardness
+def _notes(config: MineConfig) -> tuple[str, ...]:
+    notes = notes_of(config.filters, config.sampler)
+    if config.filters.positive_score != "each":
+        return notes
+    each = "filters.positive_score=each is compared as min: one row for each query"
+    return (*notes, each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +170,7 @@ class _Comparison:
         config: MineConfig,
         prepared: Prepared,
         candidates: Candidates,
-        checks: Checks | None,
+        context: Context,
     ) -> None:
         filters = config.filters
         positives = score_positives(prepared, filters.positive_score)
@@ -192,7 +181,6 @@ class _Comparison:
         self.settings = settings(filters, config.sampler)
         self.pos_scores = positives.per_query
         self.all_positives = np.sort(positives.pairs)
-        context = context_of(config, prepared, checks)
         self.context: Context = replace(context, calibration=calibration)
 
     def run(self, sample: I64) -> list[Outcome]:
@@ -219,8 +207,7 @@ class _Comparison:
         return [self._counts(pool, rows, setting) for setting, pool in found]
 
     def _counts(self, pool: Pool, rows: I64, setting: Setting) -> _Counts:
-        # a fall-back would hide how many queries a setting leaves short
-        sampler = setting.sampler.model_copy(update={"on_short": []})
+        sampler = _bare(setting).sampler
         pos_scores, seed = self.pos_scores[rows], self.config.seed
         choice = Choice(setting.filters, sampler, seed, BLOCK_QUERIES)
         random = random_pool(self.prepared, self.context, choice, pool.candidates, pos_scores, rows)
@@ -244,11 +231,16 @@ class _Comparison:
         total = int(drawn.sum())
         candidates = max(int(joined("candidates").sum()), 1)
         below = int(joined("positives_below").sum())
+        wanted = setting.sampler.total
+        short = drawn < wanted
+        dropped = setting.sampler.on_short[:1] == ["drop_query"]
+        used = drawn[~short] if dropped else drawn
         return Outcome(
             setting,
             kept=int(joined("kept").sum()) / candidates,
-            short=float((drawn < setting.sampler.total).mean()),
+            short=float(short.mean()),
+            filled=int(used.sum()) / (wanted * drawn.size),
             # summed exactly over the queries, so blocks cannot change a digit
             hardness=math.fsum(joined("gaps").tolist()) / total if total else None,
-            false_negatives=below / (total * self.all_positives.size) if total else None,
+            proxy=below / (total * self.all_positives.size) if total else None,
         )

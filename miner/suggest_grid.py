@@ -56,6 +56,9 @@ def with_pools(
 def settings(filters: FilterConfig, sampler: SamplerConfig) -> list[Setting]:
     """The configured setting first, then margins, percents, windows and SimANS settings.
 
+    No ceilings with `two_conditions`: it keeps what scores above the positive, so they would keep
+    nothing.
+
     Margins, percents and windows stand in each other's place: a window has no ceiling, and a
     ceiling has the configured sampler. SimANS settings have the configured ceiling. `max_score`,
     `ties`, `positive_score`, `calibrate`, `tau` and the number of negatives stay as configured
@@ -64,9 +67,25 @@ def settings(filters: FilterConfig, sampler: SamplerConfig) -> list[Setting]:
     """
     return [
         Setting("configured", "configured", filters, sampler),
-        *_ceilings(filters, sampler),
+        *(() if filters.two_conditions else _ceilings(filters, sampler)),
         *_samplers(filters, sampler),
     ]
+
+
+def notes_of(filters: FilterConfig, sampler: SamplerConfig) -> tuple[str, ...]:
+    """What of a configuration the comparison of settings leaves out, a sentence each."""
+    notes = []
+    if sampler.max_uses is not None:
+        notes.append(
+            f"sampler.max_uses={sampler.max_uses} is not applied: it caps the uses of a whole run,"
+            " and here queries are looked at one by one"
+        )
+    if filters.two_conditions:
+        notes.append(
+            "no ceilings are compared: filters.two_conditions keeps what scores above the positive,"
+            " and they keep what scores below"
+        )
+    return tuple(notes)
 
 
 def _ceilings(filters: FilterConfig, sampler: SamplerConfig) -> Iterator[Setting]:

@@ -10,7 +10,9 @@ import yaml
 from rich.table import Table
 
 from ..core.store import write_bytes
-from .suggest import MAX_SHORT, Outcome, Suggestion
+from .suggest import MIN_TESTED, Suggestion
+from .suggest_rule import MAX_OF_WORST, MIN_FILLED, Outcome
+from .truth_report import interval_text, share_text
 
 PLOT = "suggest.png"
 _COLOURS = {
@@ -28,7 +30,8 @@ def suggestion_table(suggestion: Suggestion) -> Table:
     title = f"settings compared on {suggestion.queries:,} queries"
     table = Table(title=title, title_justify="left")
     table.add_column("setting")
-    for column in ("kept", "short", "hardness", "false negatives"):
+    interval = ["95%"] if suggestion.by_hidden else []
+    for column in ("kept", "short", "filled", "hardness", "false negatives", *interval):
         table.add_column(column, justify="right")
     for outcome in suggestion.outcomes:
         best = outcome is suggestion.recommended
@@ -36,8 +39,9 @@ def suggestion_table(suggestion: Suggestion) -> Table:
             outcome.setting.label + (" (recommended)" if best else ""),
             f"{100 * outcome.kept:.1f}%",
             f"{100 * outcome.short:.1f}%",
+            f"{100 * outcome.filled:.1f}%",
             _number(outcome.hardness),
-            _number(outcome.false_negatives),
+            *_false_negatives(outcome),
             style="bold" if best else None,
         )
     return table
@@ -47,17 +51,56 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
+def _false_negatives(outcome: Outcome) -> list[str]:
+    """The share and, where there is one, its interval."""
+    if outcome.hidden is None:
+        return [_number(outcome.proxy)]
+    interval = interval_text(outcome.hidden.false_negatives_ci95, 100)
+    return [share_text(outcome.false_negatives), interval]
+
+
 def explanation(suggestion: Suggestion) -> str:
     """What was looked for, what was found, and the lines to paste."""
-    limits = (
-        f"looked for: the hardest setting with at most {100 * MAX_SHORT:g}% of queries short\n"
-        f"and at most {suggestion.max_false_negatives:g} estimated false negatives.\n"
-        "hardness: mean of (negative's score - positive's score).\n"
-        "false negatives: mean share of known positives that score no higher than a drawn\n"
-        "negative; negatives that score like positives get 0.5. A proxy: it compares settings\n"
-        "and reads high as a share of wrong labels.\n"
+    parts = (
+        _rule(suggestion),
+        "filled: drawn negatives, of those configured.\n"
+        "hardness: mean of (negative's score - positive's score).\n",
+        _estimate(suggestion),
+        *(f"{note}.\n" for note in suggestion.notes),
+        _verdict(suggestion),
     )
-    return limits + _verdict(suggestion)
+    return "".join(parts)
+
+
+def _rule(suggestion: Suggestion) -> str:
+    shown = _limit(suggestion)
+    if suggestion.by_hidden and not suggestion.asked:
+        shown += f" ({MAX_OF_WORST:g} times the highest of these)"
+    return (
+        f"looked for: the hardest setting that draws at least {100 * MIN_FILLED:g}% of the"
+        f" negatives\nwith a false-negative share of at most {shown}.\n"
+    )
+
+
+def _limit(suggestion: Suggestion) -> str:
+    limit = suggestion.max_false_negatives
+    return share_text(limit) if suggestion.by_hidden else f"{limit:g}"
+
+
+def _estimate(suggestion: Suggestion) -> str:
+    if suggestion.by_hidden:
+        return (
+            "false negatives: hidden positives among the negatives of queries with several; of"
+            f" these\n{suggestion.tested:,} have one among their candidates (needed:"
+            f" {MIN_TESTED}). Compares settings; not the share of\nwrong labels.\n"
+        )
+    return (
+        "false negatives: mean share of known positives that score no higher than a drawn\n"
+        "negative; negatives that score like positives get 0.5. A proxy that reads high and\n"
+        "hardly sees margins. Hiding positives says more, but only"
+        f" {suggestion.tested:,} queries have one to hide\namong their candidates, and"
+        f" {MIN_TESTED} are needed.\n"
+    )
 
 
 def _verdict(suggestion: Suggestion) -> str:
@@ -69,8 +112,8 @@ def _verdict(suggestion: Suggestion) -> str:
     nearest = suggestion.nearest
     return (
         f"no setting is within both limits. Nearest: {nearest.setting.label}, with"
-        f" {100 * nearest.short:.1f}% short\nand {_number(nearest.false_negatives)} estimated"
-        " false negatives. For fewer short queries raise retrieve.depth;\nelse raise"
+        f" {100 * nearest.filled:.1f}% filled\nand {_false_negatives(nearest)[0]} estimated"
+        " false negatives. For more negatives raise retrieve.depth;\nelse raise"
         " --max-false-negatives. Its sections:\n\n" + yaml_lines(nearest)
     )
 
@@ -87,7 +130,7 @@ def write_plot(suggestion: Suggestion) -> Path:
 
     figure = Figure(figsize=(9, 6), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    drawn = [o for o in suggestion.outcomes if o.hardness is not None]
+    drawn = [o for o in suggestion.outcomes if None not in (o.hardness, o.false_negatives)]
     for family, colour in _COLOURS.items():
         _points(axes, [o for o in drawn if o.setting.family == family], family, colour)
     _labels(axes, drawn)
@@ -96,8 +139,9 @@ def write_plot(suggestion: Suggestion) -> Path:
         _ring(axes, best)
     axes.axhline(suggestion.max_false_negatives, color="grey", linestyle="--", linewidth=0.8)
     axes.set_xlabel("hardness: mean of negative's score - positive's score")
-    axes.set_ylabel("estimated false negatives")
-    title = f"hollow: over {100 * MAX_SHORT:g}% of queries short; dashed: the limit"
+    by = "share of hidden positives" if suggestion.by_hidden else "proxy"
+    axes.set_ylabel(f"estimated false negatives: {by}")
+    title = f"hollow: under {100 * MIN_FILLED:g}% of the negatives drawn; dashed: the limit"
     axes.set_title(title, loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     if drawn:
@@ -115,7 +159,7 @@ def _points(axes: Any, outcomes: list[Outcome], family: str, colour: str) -> Non
         return
     x = [o.hardness for o in outcomes]
     y = [o.false_negatives for o in outcomes]
-    inside = [colour if o.short <= MAX_SHORT else "none" for o in outcomes]
+    inside = [colour if o.filled >= MIN_FILLED else "none" for o in outcomes]
     axes.scatter(x, y, s=28, c=inside, edgecolors=colour, label=family)
 
 
@@ -125,18 +169,18 @@ def _ring(axes: Any, best: Outcome) -> None:
 
 
 def _labels(axes: Any, outcomes: list[Outcome]) -> None:
-    """Label every point once; neighbours in height get their labels on opposite sides."""
+    """Label every point once; aslant, because hidden positives put many points at one height."""
     names: dict[tuple[Any, Any], list[Outcome]] = {}
     for outcome in outcomes:
         names.setdefault((outcome.false_negatives, outcome.hardness), []).append(outcome)
-    for at, (y, x) in enumerate(sorted(names)):
-        left = at % 2 == 1
+    for y, x in sorted(names):
         axes.annotate(
             ", ".join(o.setting.label for o in names[y, x]),
             (x, y),
-            xytext=(-6 if left else 6, -2),
+            xytext=(3, 3),
             textcoords="offset points",
-            ha="right" if left else "left",
+            rotation=40,
+            rotation_mode="anchor",
             fontsize=6,
             color=_COLOURS[names[y, x][-1].setting.family],
         )

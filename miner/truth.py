@@ -33,7 +33,7 @@ from .denoise_checks import open_checks
 from .filters import FilterConfig
 from .mine import MineConfig, context_of, search_inputs
 from .mix import Pool, choose_mix
-from .suggest_grid import Setting, settings, with_pools
+from .suggest_grid import Setting, notes_of, settings, with_pools
 
 BLOCK_QUERIES = 256
 RESAMPLES = 2000
@@ -65,17 +65,22 @@ class TruthRow:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """All settings; `hidden` positives in all, of which `retrieved` stand among the candidates."""
+    """All settings; `hidden` positives in all, of which `retrieved` stand among the candidates.
+
+    `notes` say what of the configuration was not applied.
+    """
 
     queries: int
     hidden: int
     retrieved: int
     rows: tuple[TruthRow, ...]
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """A JSON value."""
         counts = {"queries": self.queries, "hidden": self.hidden, "retrieved": self.retrieved}
-        return {**counts, "settings": [row.as_json() for row in self.rows]}
+        rows = [row.as_json() for row in self.rows]
+        return {**counts, "notes": list(self.notes), "settings": rows}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,19 @@ class Hidden:
     kept: I64
     pairs: Qrels
 
+    def only(self, chosen_T: npt.NDArray[np.bool_]) -> Hidden:
+        """The same judgements, with some of the queries to test."""
+        return replace(self, places=self.places[chosen_T], kept=self.kept[chosen_T])
+
+    def retrieved(self, candidates: Candidates) -> I64:
+        """Hidden positives among the candidates of each tested query, int64 [T]."""
+        found = np.zeros(self.places.size, dtype=np.int64)
+        for start in range(0, found.size, BLOCK_QUERIES):
+            part = slice(start, start + BLOCK_QUERIES)
+            block = candidates.rows(self.places[part])
+            found[part] = self.pairs.is_positive(block.query_rows, block.ids).sum(axis=1)
+        return found
+
 
 def truth_test(
     config: MineConfig, encoder: Encoder | None = None, grid: list[Setting] | None = None
@@ -101,27 +119,44 @@ def truth_test(
     PyriteError if no query has two positives with different texts, and what `mine` raises.
     """
     prepared = prepare_mining(config, encoder or build_encoder(config))
-    texts_N = text_hashes(prepared.dataset.corpus, config.cache)
-    hidden = hide_positives(prepared, texts_N, config.seed)
-    # a source that searches with positives may not know the hidden ones
-    inputs = search_inputs(config, prepared, hidden.qrels)
+    hidden = hidden_of(config, prepared)
+    if not hidden.places.size:
+        raise PyriteError(
+            f"dataset.train_split={prepared.dataset.folder}: no query has two positives with"
+            " different texts, so none can be hidden; name a split with several positives a query"
+        )
+    inputs = search_inputs(config, prepared, prepared.qrels)
     retrieved = retrieve(inputs, config.retrieve, config.cache, config.threads)
     checks = open_checks(config.filters.denoise, prepared, retrieved, config.cache)
     context = context_of(config, prepared, checks)
-    test = _Test(config, prepared, context, hidden, retrieved.candidates)
-    return test.run(grid or settings(config.filters, config.sampler))
+    grid = grid or settings(config.filters, config.sampler)
+    return draw_hidden(config, prepared, context, hidden, retrieved.candidates, grid)
 
 
-def hide_positives(prepared: Prepared, doc_texts_N: U64, seed: int) -> Hidden:
+def hidden_of(config: MineConfig, prepared: Prepared) -> Hidden:
+    """What the truth test of a configuration hides; no places where no query can be tested.
+
+    A source that searches with positives may not know the hidden ones, so the one that it searches
+    with is kept: the candidates of `mine` serve the test.
+    """
+    texts_N = text_hashes(prepared.dataset.corpus, config.cache)
+    searched = any(source.query == "positive" for source in config.retrieve.sources)
+    return hide_positives(prepared, texts_N, config.seed, keep_first=searched)
+
+
+def hide_positives(
+    prepared: Prepared, doc_texts_N: U64, seed: int, keep_first: bool = False
+) -> Hidden:
     """Keep the positive with the smallest hash of (seed, query id, document id).
 
-    A copy of the kept positive's text is not hidden: every filter knows it by its text.
+    With `keep_first` the first by document id. A copy of the kept positive's text is not hidden:
+    every filter knows it by its text.
     """
     queries, docs = prepared.qrels.pairs()
     dataset = prepared.dataset
     names = zip(dataset.queries.id_strings(queries), dataset.corpus.id_strings(docs), strict=True)
     hashes = np.array([u64(f"{q}\0{d}", salt=f"truth {seed}") for q, d in names], dtype=np.uint64)
-    order = np.lexsort((hashes, queries))
+    order = np.lexsort((dataset.corpus.ids.rank_N[docs] if keep_first else hashes, queries))
     first = np.ones(order.size, dtype=bool)
     first[1:] = queries[order][1:] != queries[order][:-1]
     kept_of = np.full(len(prepared.qrels), PAD_ID, dtype=np.int64)
@@ -129,11 +164,6 @@ def hide_positives(prepared: Prepared, doc_texts_N: U64, seed: int) -> Hidden:
     kept = kept_of[queries] == docs
     hidden = ~kept & (doc_texts_N[docs] != doc_texts_N[kept_of[queries]])
     places = np.flatnonzero(np.isin(prepared.queries.rows, queries[hidden]))
-    if not places.size:
-        raise PyriteError(
-            f"dataset.train_split={prepared.dataset.folder}: no query has two positives with"
-            " different texts, so none can be hidden; name a split with several positives a query"
-        )
 
     def judged(which: npt.NDArray[np.bool_]) -> Qrels:
         grades = np.ones(int(which.sum()), dtype=np.int64)
@@ -141,6 +171,18 @@ def hide_positives(prepared: Prepared, doc_texts_N: U64, seed: int) -> Hidden:
 
     rows = prepared.queries.rows[places]
     return Hidden(judged(~hidden), places, kept_of[rows], judged(hidden))
+
+
+def draw_hidden(
+    config: MineConfig,
+    prepared: Prepared,
+    context: Context,
+    hidden: Hidden,
+    candidates: Candidates,
+    grid: list[Setting],
+) -> Truth:
+    """Draw for every setting of `grid` from candidates that know nothing of the `hidden`."""
+    return _Test(config, prepared, context, hidden, candidates).run(grid)
 
 
 class _Test:
@@ -174,22 +216,24 @@ class _Test:
         """Draw for every setting, block by block."""
         size = self.hidden.places.size
         sums: list[list[npt.NDArray[np.float64]]] = [[] for _ in grid]
-        retrieved = 0
         with progress("truth test", total=size, unit="queries") as bar:
             for start in range(0, size, BLOCK_QUERIES):
                 part = np.arange(start, min(start + BLOCK_QUERIES, size))
                 block = self.candidates.rows(self.hidden.places[part])
-                retrieved += int(self._is_hidden(block.query_rows, block.ids).sum())
                 for found, drawn in zip(sums, self._draws(block, part, grid), strict=True):
                     found.append(drawn)
                 bar.update(part.size)
         rows = [
             _row(s, np.concatenate(b), self.config.seed) for s, b in zip(grid, sums, strict=True)
         ]
-        return Truth(int(size), int(self.hidden.pairs.docs.size), retrieved, tuple(rows))
-
-    def _is_hidden(self, query_rows: I64, ids: I64) -> npt.NDArray[np.bool_]:
-        return self.hidden.pairs.is_positive(query_rows, ids)
+        asked = self.prepared.queries.rows[self.hidden.places]
+        return Truth(
+            int(size),
+            int(np.diff(self.hidden.pairs.indptr)[asked].sum()),
+            int(self.hidden.retrieved(self.candidates).sum()),
+            tuple(rows),
+            notes_of(self.config.filters, self.config.sampler),
+        )
 
     def _draws(
         self, block: Candidates, part: I64, grid: list[Setting]
@@ -211,7 +255,7 @@ class _Test:
         found = choose_mix(pool, random, pos_scores, self.context, setting.sampler, seed)
         drawn = found.ids != PAD_ID
         gaps = np.where(drawn, found.scores.astype(np.float64) - found.pos_scores[:, None], 0.0)
-        hits = self._is_hidden(found.query_rows, found.ids)
+        hits = self.hidden.pairs.is_positive(found.query_rows, found.ids)
         return np.stack((drawn.sum(axis=1), hits.sum(axis=1), gaps.sum(axis=1)), axis=1)
 
 

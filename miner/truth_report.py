@@ -13,7 +13,8 @@ def truth_table(truth: Truth) -> Table:
         f"{truth.hidden:,} hidden positives of {truth.queries:,} queries,"
         f" {truth.retrieved:,} of them among the candidates"
     )
-    table = Table(title=title, title_justify="left")
+    caption = "\n".join(truth.notes) or None
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     table.add_column("setting")
     for column in ("drawn", "hidden positives drawn", "share", "95%", "hardness", "95%"):
         table.add_column(column, justify="right")
@@ -22,15 +23,21 @@ def truth_table(truth: Truth) -> Table:
             row.setting.label,
             f"{row.drawn:,}",
             f"{row.found:,}",
-            "-" if row.false_negatives is None else f"{100 * row.false_negatives:.2f}%",
-            _interval(row.false_negatives_ci95, 100),
+            share_text(row.false_negatives),
+            interval_text(row.false_negatives_ci95, 100),
             "-" if row.hardness is None else f"{row.hardness:.3f}",
-            _interval(row.hardness_ci95, 1),
+            interval_text(row.hardness_ci95, 1),
         )
     return table
 
 
-def _interval(interval: Interval | None, scale: float) -> str:
+def share_text(share: float | None) -> str:
+    """A share as a percentage."""
+    return "-" if share is None else f"{100 * share:.2f}%"
+
+
+def interval_text(interval: Interval | None, scale: float) -> str:
+    """Both ends, times `scale`."""
     if interval is None:
         return "-"
     digits = 2 if scale > 1 else 3

@@ -20,7 +20,7 @@ from pyrite.trainers.fit import fit
 from pyrite.trainers.loss import ContrastiveLoss
 from pyrite.trainers.masks import Known
 from pyrite.trainers.pool import write_pool
-from pyrite.trainers.row_table import RowTable, query_rows_of, write_rows
+from pyrite.trainers.row_table import RowTable, asked_of, write_rows
 from pyrite.trainers.train_config import TrainSection
 from pyrite.trainers.training_set import TrainingSet, training_set
 
@@ -47,7 +47,7 @@ class FeedBench:
         mined = random_pool(queries, len(dataset.corpus), seed=0)
         hashes = np.asarray(text_hashes(dataset.corpus, folder / "cache"))
         pairs = training_set(qrels, NegativeRows(queries, mined.ids), hashes, 0)
-        write_pool(folder / "feed", 0, mined, query_rows_of(pairs), "key")
+        write_pool(folder / "feed", 0, mined, asked_of(pairs), "key")
         return cls(folder, dataset, pairs, mined)
 
     def rows(self, positives: str = "all") -> RowTable:

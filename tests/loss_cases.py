@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrite.core.embeddings import Embeddings
+from pyrite.miner.vectors import Vectors
 from pyrite.trainers.guide import Guide
 from pyrite.trainers.loss import ContrastiveLoss
 from pyrite.trainers.loss_config import LossSection
@@ -109,12 +110,8 @@ def known_of(pairs: Pairs, span: int = SPAN) -> Known:
 def guide_of(table: Tensor) -> Guide:
     """A guide whose vectors are the rows of `table`, as in `Lookup`."""
     docs, queries = table[:TEXTS].numpy(), table[TEXTS:].numpy()
-    return Guide(
-        Embeddings((queries,), len(queries), ""),
-        Embeddings((docs,), len(docs), ""),
-        np.arange(QUERIES),
-        np.arange(TEXTS),
-    )
+    vectors = Embeddings.from_array(docs), Embeddings.from_array(queries), np.arange(QUERIES)
+    return Guide(Vectors(*vectors), np.arange(TEXTS))
 
 
 GUIDE_SEED = 99

@@ -9,23 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from loss_mistakes import loss_cases
-from mistake_case import Case
+from mistake_case import Case, add, put, remove
 from query_side_mistakes import query_side_cases
+from source_mistakes import source_cases
 from training_mistakes import training_cases
-
-
-def put(name: str, content: str | bytes) -> Callable[[Path], object]:
-    raw = content.encode() if isinstance(content, str) else content
-    return lambda folder: (folder / name).write_bytes(raw)
-
-
-def add(name: str, line: str | bytes) -> Callable[[Path], object]:
-    raw = line.encode() if isinstance(line, str) else line
-    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes() + raw + b"\n")
-
-
-def remove(name: str) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).unlink()
 
 
 def truncate_manifests(pattern: str) -> Callable[[Path], object]:
@@ -53,6 +40,15 @@ def config_cases() -> dict[str, Case]:
         "not YAML": text("a: [", "not readable as YAML", "line 1"),
         "tabs": text("dataset:\n\tpath: x\n", "not readable as YAML", "line 2"),
         "not text": text(b"\xff\xfe\x00", "not readable as YAML"),
+        "a key twice": text(
+            "seed: 1\nretrieve: {depth: 5}\nseed: 2\n", "'seed' is given twice", "lines 1 and 3"
+        ),
+        "a section twice": text(
+            "retrieve:\n  depth: 5\nsampler: {n: 1}\nretrieve:\n  depth: 6\n",
+            "'retrieve' is given twice",
+            "lines 1 and 4",
+        ),
+        "a key twice in one line": given("sampler={n: 1, n: 2}", "'n' is given twice", "line 1"),
         "a list": text("- a\n", "a YAML list", "keys and values"),
         "no such date": text("name: 2020-99-99", "not readable as YAML"),
         "nested without end": text("[" * 5000, "not readable as YAML"),
@@ -140,9 +136,20 @@ def machine_cases() -> dict[str, Case]:
         ),
         "device not built in": given("encoder.device=xpu", "encoder.device", "xpu"),
         "too many threads": given("threads=99999999999", "threads=99999999999"),
-        "runs_dir is a file": given("runs_dir=TMP/file", "TMP/file", "Not a directory"),
-        "cache_dir is a file": given("cache_dir=TMP/file", "TMP/file", "Not a directory"),
-        "runs_dir cannot be made": given("runs_dir=/proc/pyrite", "/proc/pyrite", "exists"),
+        "runs_dir cannot be made": given(
+            "runs_dir=/proc/pyrite", "runs_dir=/proc/pyrite", "cannot write in /proc (", "set runs"
+        ),
+        **{
+            f"{key} is a file, {verb}": Case(
+                (f"{key}=TMP/file", "cannot write in TMP/file (Not a directory)", f"set {key}"),
+                # the model is looked for afterwards
+                (f"{key}=TMP/file", "encoder.model=TMP/nowhere"),
+                spoil=put("file", ""),
+                verb=verb,
+            )
+            for key in ("runs_dir", "cache_dir")
+            for verb in ("mine", "suggest", "train", "eval")
+        },
         "corrupt manifest of texts": Case(
             ("TMP/cache/texts/", "not a readable manifest", "delete TMP/cache/texts/"),
             spoil=truncate_manifests("cache/texts/*/manifest.json"),
@@ -223,31 +230,6 @@ def draw_cases() -> dict[str, Case]:
     }
 
 
-def source_cases() -> dict[str, Case]:
-    def source(fields: str, *says: str, spoil: Callable[[Path], object] | None = None) -> Case:
-        return Case(says, (f"retrieve.sources=[{{{fields}}}]",), spoil)
-
-    run = "kind: run, path: TMP/x.run"
-    return {
-        "no sources": Case(("retrieve.sources=[]", "at least 1"), ("retrieve.sources=[]",)),
-        "unknown source": source("kind: nope", "retrieve.sources.0.kind='nope'", "'bm25s'"),
-        "unknown key of a source": source("kid: run", "unknown key 'retrieve.sources.0.kid'"),
-        "words of a positive": source("kind: bm25s, query: positive", "kind dense", "query=query"),
-        "evaluation with positives": Case(
-            ("'dense'", "query=positive", "set query=query"),
-            ("eval.source.query=positive",),
-            verb="eval",
-        ),
-        "run without path": source("kind: run", "retrieve.sources.0", "needs a path"),
-        "no such run": source(run, "TMP/x.run", "no such run file"),
-        "run malformed": source(run, "TMP/x.run:1", "2 fields", "6", spoil=put("x.run", "a b\n")),
-        "unknown factory": source(
-            "index: {backend: faiss, factory: XYZ}", "index.factory='XYZ'", "IVF1024,Flat"
-        ),
-        "no such retriever": Case(("'nope'", "'bm25s'"), ("retriever=nope",), verb="eval"),
-    }
-
-
 def cross_encoder_cases() -> dict[str, Case]:
     here = "filters.denoise"
 
@@ -304,6 +286,13 @@ def dataset_cases() -> dict[str, Case]:
         "no such split to evaluate": Case(
             (f"{data}/qrels/dev.tsv", "test, train"), ("dataset.eval_split=dev",), verb="eval"
         ),
+        "split of another folder": Case(
+            ("dataset.train_split='../qrels/train'", "pattern"),
+            ("dataset.train_split=../qrels/train",),
+        ),
+        "split of another folder to evaluate": Case(
+            ("dataset.eval_split='/test'", "pattern"), ("dataset.eval_split=/test",), verb="eval"
+        ),
         "no judgements": Case((f"{data}/qrels/train.tsv",), spoil=remove("data/qrels/train.tsv")),
         "grade too high": Case(
             (f"{data}/qrels/train.tsv", "grade >= 2", "lower dataset.min_grade"),
@@ -328,8 +317,8 @@ def dataset_cases() -> dict[str, Case]:
         first = "d0000" if name == "corpus" else "q0000"
         again = json.dumps({"_id": first, "text": "once more"})
         cases[f"{what} twice"] = Case(
-            (f"TMP/{file}", repr(first), f"rows 1 and {LINES[name] + 1}", "unique"),
-            spoil=add(file, again),
+            (f"TMP/{file}", repr(first), f"lines 1 and {LINES[name] + 2}", "unique"),
+            spoil=add(file, f"\n{again}"),
         )
         long = json.dumps({"_id": "i" * 513, "text": "a"})
         cases[f"{what} with long id"] = Case(

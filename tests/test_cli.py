@@ -86,12 +86,33 @@ except SystemExit:
     )
 
 
+@pytest.mark.parametrize("mistake", ["missing.yaml", "retrieve.dpeth=3"])
+def test_a_mistake_in_the_configuration_waits_for_no_torch(mistake: str, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("name: a\n", encoding="utf-8")
+    given = [str(config), mistake] if "=" in mistake else [str(tmp_path / mistake)]
+    code = f"""
+import sys
+from pyrite.__main__ import main
+for verb in ("mine", "suggest", "truth", "train", "eval"):
+    sys.argv = ["pyrite", verb, *{given!r}]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == 2, verb
+"""
+    assert modules_after(code).isdisjoint(
+        {"torch", "transformers", "sentence_transformers", "datasets", "faiss"}
+    )
+
+
 def test_the_public_names_resolve_to_the_library_s_own_objects() -> None:
     from pyrite import MineConfig, TrainConfig, evaluate, load_config, mine, train
 
     homes = {
         "pyrite.miner.mine": (mine, MineConfig),
-        "pyrite.trainers.train": (train, TrainConfig),
+        "pyrite.trainers.run_config": (TrainConfig,),
+        "pyrite.trainers.train": (train,),
         "pyrite.eval.evaluate": (evaluate,),
         "pyrite.core.config": (load_config,),
     }

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from pyrite import evaluate, load_config, train
 from pyrite.trainers.loss_config import PARAMETERS
-from pyrite.trainers.train import TrainConfig
+from pyrite.trainers.run_config import TrainConfig
 
 
 @pytest.fixture(scope="module")

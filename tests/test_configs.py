@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from pyrite.core.config import dump_config, load_config
-from pyrite.trainers.train import TrainConfig
+from pyrite.trainers.run_config import TrainConfig
 
 TESTS = Path(__file__).resolve().parent
 GOLDEN = TESTS / "golden" / "config_keys.txt"

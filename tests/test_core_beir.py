@@ -66,7 +66,10 @@ BAD_LINES = {
     "text null": (line(_id="d2", text=None), r":3: field 'text' is a NoneType"),
     "title list": (line(_id="d2", text="two", title=["t"]), r":3: field 'title' is a list"),
     "empty text": (line(_id="d2", text="  "), r":3: empty text for id 'd2'; .*on_empty=drop"),
-    "duplicate": (line(_id="d1", text="two"), r": id 'd1' stands in rows 1 and 2"),
+    "duplicate": (
+        line(_id="d1", text="two"),
+        r": id 'd1' stands in lines 1 and 3; ids",
+    ),
     "long id": (line(_id="d" * 513, text="two"), r": id .* has 513 bytes, the limit is 512"),
 }
 
@@ -86,6 +89,16 @@ def test_a_bad_text_line_is_named_and_leaves_no_artefact(
     assert re.match(re.escape(str(path)) + expected, text), text
     done = [p for p in (tmp_path / "cache").rglob(MANIFEST)]
     assert len(done) == (name == "queries"), "only the good corpus may be there"
+
+
+def test_a_duplicate_id_is_named_by_the_lines_of_two_rows(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "data")
+    texts = [("x", "one"), ("d1", " "), ("y", "two"), ("d1", "three"), ("d1", "four"), ("d1", "5")]
+    lines = [line(_id=row_id, text=text) for row_id, text in texts]
+    (folder / "corpus.jsonl").write_bytes(b"\n \n".join(lines))
+    # the empty text of line 4 is no row, and the fourth d1 changes nothing
+    text = failure(lambda: open_beir(folder, tmp_path / "cache", "drop"))
+    assert "corpus.jsonl: id 'd1' stands in lines 10 and 13; ids must be unique" in text
 
 
 BAD_QRELS = {

@@ -204,3 +204,32 @@ def test_dump_then_load_is_the_same(
 def test_parse_config_says_where() -> None:
     with pytest.raises(PyriteError, match=r"^manifest: unknown key 'sed'; did you mean 'seed'\?$"):
         parse_config(Outer, {"sed": 1}, "manifest")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seed: 1\n\n# more\nseed: 1\n", "the key 'seed' is given twice, in lines 1 and 4"),
+        ("seed: 1\n'seed': 2\n", "'seed' is given twice, in lines 1 and 2"),
+        ("miner:\n  depth: 1\n  rate: 1\n  depth: 2\n", "'depth' is given twice, in lines 2 and 4"),
+        ("miner: {depth: 1, depth: 2}\n", "'depth' is given twice, in line 1"),
+        ("miner: {}\nsampler: {}\nminer: {}\n", "'miner' is given twice, in lines 1 and 3"),
+    ],
+)
+def test_a_key_given_twice_is_named_with_its_lines(tmp_path: Path, text: str, says: str) -> None:
+    path = write(tmp_path, text)
+    found = message(path)
+    assert found.startswith(f"{path}: ")
+    assert says in found
+    assert found.endswith("; remove one")
+
+
+def test_a_key_given_twice_in_an_override_is_an_error() -> None:
+    found = message(None, "miner={depth: 1, depth: 2}")
+    assert found.startswith("override 'miner={depth: 1, depth: 2}': the key 'depth' is given twice")
+
+
+def test_equal_keys_of_two_sections_and_merged_keys_are_no_mistake(tmp_path: Path) -> None:
+    text = "miner: &base\n  depth: 7\n  rate: 2\nsampler:\n  <<: *base\n  depth: 9\n"
+    config = load_config(Outer, write(tmp_path, text))
+    assert (config.miner.depth, config.sampler.depth, config.sampler.rate) == (7, 9, 2.0)

@@ -182,6 +182,11 @@ def test_listing_ignores_scratch_seals_and_parts(tmp_path: Path) -> None:
     assert manifest.intact(tmp_path)
     (tmp_path / "b").write_bytes(b"!")
     assert not manifest.intact(tmp_path)
+    # a folder is no file to record
+    for missing in ("nowhere", "sub"):
+        with pytest.raises(PyriteError, match=rf"^{tmp_path}: {missing} should be recorded"):
+            Manifest.write(tmp_path, only=["b", missing])
+    assert Manifest.read(tmp_path) == manifest
 
 
 def test_a_part_is_done_only_while_its_bytes_are_those_sealed(tmp_path: Path) -> None:
@@ -318,12 +323,33 @@ def test_a_large_file_is_digested_piece_by_piece(
     assert digest_file(path) == (hashes[0] if size <= 40 else digest_texts(hashes))
 
 
+def dead_process() -> str:
+    code = "import os; print(os.getpid())"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
+    return done.stdout.decode().strip()
+
+
+def test_folders_that_dead_processes_left_are_swept_up(tmp_path: Path) -> None:
+    own = f"index{store._TMP}-{store._HOST}"
+    living = f"{own}-{os.getppid()}-140001"
+    for name in (living, f"{own}-{dead_process()}-140002"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / "a").write_bytes(b"half")
+    with store.scratch_folder(tmp_path / "index") as scratch:
+        assert names(tmp_path) == sorted([living, scratch.name])
+        (scratch / "a").write_bytes(b"whole")
+        store.publish(scratch, tmp_path / "index")
+    assert names(tmp_path) == ["index", living]
+    with pytest.raises(KeyboardInterrupt), store.scratch_folder(tmp_path / "index") as scratch:
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["index", living]
+    assert names(tmp_path / "index") == ["a"]
+
+
 def test_what_a_dead_process_left_is_swept_up_and_a_living_one_is_left_alone(
     tmp_path: Path,
 ) -> None:
-    dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE, check=True
-    ).stdout.decode()
+    dead = dead_process()
     own = f"a.bin{store._TMP}-{store._HOST}"
     kept = [f"{own}-{os.getppid()}", "a.bin.tmp-elsewhere-1", f"b.bin.tmp-{store._HOST}-{dead}"]
     for name in (*kept, f"{own}-{dead}"):

@@ -245,10 +245,10 @@ def test_recall_is_the_share_of_the_true_top() -> None:
 @pytest.mark.parametrize(
     ("factory", "changes", "knob"),
     [
-        ("IVF16,Flat", {}, "raise retrieve.index.nprobe (now 1)"),
-        ("IVF16,Flat", {"nprobe": 2}, "raise retrieve.index.nprobe (now 2)"),
-        ("HNSW4", {"ef_search": 1, "rescore": 1}, "raise retrieve.index.ef_search (now 1)"),
-        ("PQ2x4", {"rescore": 1}, "raise retrieve.index.rescore (now 1)"),
+        ("IVF16,Flat", {}, "raise index.nprobe (now 1)"),
+        ("IVF16,Flat", {"nprobe": 2}, "raise index.nprobe (now 2)"),
+        ("HNSW4", {"ef_search": 1, "rescore": 1}, "raise index.ef_search (now 1)"),
+        ("PQ2x4", {"rescore": 1}, "raise index.rescore (now 1)"),
     ],
 )
 def test_recall_below_the_floor_names_the_knob(
@@ -259,7 +259,7 @@ def test_recall_below_the_floor_names_the_knob(
     with pytest.raises(PyriteError) as error:
         measure_recall(opened(shared, config), truth, Embeddings.from_array(QUERIES), config, K)
     assert f"index {factory}: recall@{K} is 0." in str(error.value)
-    assert "on 15 queries, below retrieve.index.min_recall=1.0; " + knob in str(error.value)
+    assert "on 15 queries, below index.min_recall=1.0; " + knob in str(error.value)
 
 
 def test_recall_at_the_floor_is_good_enough(shared: Path) -> None:

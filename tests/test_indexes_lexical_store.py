@@ -133,6 +133,7 @@ def test_a_killed_process_leaves_nothing_that_is_read(
     rebuilt = results(open_lexical(PLAIN, table, tmp_path))
     assert len(builds) == 1
     assert rebuilt == results(open_lexical(PLAIN, table, tmp_path / "fresh"))
+    assert keys(tmp_path) == [left.partition(".")[0]], "the killed build's folder was swept up"
 
 
 def test_a_build_that_fails_cleans_up(

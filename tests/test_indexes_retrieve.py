@@ -340,6 +340,19 @@ def test_sources_that_make_no_sense_are_refused(sources: list[Any], says: str) -
         settings(*sources)
 
 
+@pytest.mark.parametrize("backend", ["torch", "faiss"])
+def test_a_missing_gpu_is_one_of_the_source_that_asks_for_it(
+    tmp_path: Path, inputs: SearchInputs, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.delattr("faiss.StandardGpuResources", raising=False)
+    config = settings("bm25s", {"index": {"backend": backend, "device": "cuda"}})
+    with pytest.raises(PyriteError) as error:
+        retrieve(inputs, config, tmp_path, 1)
+    assert str(error.value).startswith("retrieve.sources[1].index.device=cuda but ")
+    assert str(error.value).endswith("set retrieve.sources[1].index.device=cpu")
+
+
 def test_an_approximate_index_records_its_recall(tmp_path: Path, inputs: SearchInputs) -> None:
     index = {"backend": "faiss", "factory": "IVF4,Flat", "nprobe": 4, "recall_sample": 12}
     found = retrieve(inputs, settings({"index": index, "name": "few"}, "bm25s"), tmp_path, 1)
@@ -350,7 +363,7 @@ def test_an_approximate_index_records_its_recall(tmp_path: Path, inputs: SearchI
     assert exact.key != found.key
     assert columns_of(exact) == columns_of(found)
     low = {**index, "nprobe": 1, "min_recall": 1.0}
-    with pytest.raises(PyriteError, match=r"raise retrieve\.index\.nprobe \(now 1\)"):
+    with pytest.raises(PyriteError, match=r"raise retrieve\.sources\[0\]\.index\.nprobe \(now 1\)"):
         retrieve(inputs, settings({"index": low}), tmp_path, 1)
 
 

@@ -215,8 +215,8 @@ def test_a_proposer_with_a_shallow_search_is_still_exact() -> None:
 @pytest.mark.parametrize(
     ("backend", "device", "says"),
     [
-        ("torch", "cuda", "torch sees no CUDA device; set retrieve.index.device=cpu"),
-        ("faiss", "cuda:0", "pip install 'pyrite[gpu]', or set retrieve.index.device=cpu"),
+        ("torch", "cuda", "torch sees no CUDA device; set index.device=cpu"),
+        ("faiss", "cuda:0", "pip install 'pyrite[gpu]', or set index.device=cpu"),
     ],
 )
 def test_a_missing_gpu_names_the_way_out(
@@ -227,15 +227,15 @@ def test_a_missing_gpu_names_the_way_out(
     config = IndexConfig.model_validate({"backend": backend, "device": device})
     with pytest.raises(PyriteError) as error:
         dense.open_exact(config, vectors_of(unit(9, 4, 1), 9), np.arange(9))
-    assert str(error.value).startswith(f"retrieve.index.device={device} but ")
+    assert str(error.value).startswith(f"index.device={device} but ")
     assert str(error.value).endswith(says)
 
 
 @pytest.mark.parametrize(
     ("device", "gpus", "says"),
     [
-        ("cuda:2", 2, "FAISS sees 2 GPUs; set retrieve.index.device=cpu or name one"),
-        ("cuda", 0, "FAISS sees 0 GPUs; set retrieve.index.device=cpu"),
+        ("cuda:2", 2, "FAISS sees 2 GPUs; set index.device=cpu or name one"),
+        ("cuda", 0, "FAISS sees 0 GPUs; set index.device=cpu"),
         ("cuda:0,tpu:1", 2, "expected cpu, cuda or cuda:0,..."),
         ("cuda:x", 2, "expected cpu, cuda or cuda:0,..."),
         ("gpu", 2, "expected cpu, cuda or cuda:0,..."),
@@ -247,13 +247,13 @@ def test_a_gpu_that_faiss_does_not_see(
     monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: gpus, raising=False)
     with pytest.raises(PyriteError) as error:
-        proposers.faiss_gpus(device)
+        proposers.faiss_gpus(device, "index.device")
     assert says in str(error.value)
-    assert proposers.faiss_gpus("cuda:0") == [0] if gpus else True
+    assert proposers.faiss_gpus("cuda:0", "index.device") == [0] if gpus else True
 
 
 def test_half_precision_on_a_cpu_is_refused() -> None:
-    with pytest.raises(PyriteError, match=r"^retrieve\.index\.float16=true needs a CUDA device"):
+    with pytest.raises(PyriteError, match=r"^index\.float16=true needs a CUDA device"):
         dense.open_exact(IndexConfig(float16=True), vectors_of(unit(9, 4, 1), 9), np.arange(9))
 
 

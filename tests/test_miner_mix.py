@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_miner_choose import DOCUMENTS, FILTERS, QUERIES, SEEDS, World, run, same, world
 
-from pyrite.core.candidates import STRUCTURAL, Candidates, Negatives
+from pyrite.core.candidates import STRUCTURAL, Candidates, Negatives, Reason
 from pyrite.core.config import parse_config
 from pyrite.core.errors import PyriteError
 from pyrite.core.rng import combine, gumbel, stream
@@ -206,6 +206,35 @@ def test_a_query_that_runs_short_is_dropped_when_told_so() -> None:
     assert {0, 1, 2} == set(after.tiers.ravel().tolist())
     assert after.query_rows.size >= dropped.query_rows.size
     assert (after.counts() == 3).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_relaxing_lifts_the_cap_on_clusters_before_any_rule_about_relevance(seed: int) -> None:
+    """Whatever scores lowest: what is over the cap is doubted by nobody."""
+    w = world(8)
+    retrieved, _, pos_scores = pools(w, FilterConfig())
+    over, doubted, final = (
+        np.uint16(r) for r in (Reason.CLUSTER, Reason.CLUSTER_FALSE_NEGATIVE, Reason.NEAR_DUPLICATE)
+    )
+    which = np.random.default_rng(seed).integers(0, 4, retrieved.reasons.shape)
+    marks = np.array([0, over, doubted, final], np.uint16)[which]
+    reasons = np.where(retrieved.reasons == 0, marks, retrieved.reasons)
+    config = SamplerConfig(name="topk", n=6, on_short=["relax"])
+    found = choose_mix(Pool(retrieved.candidates, reasons), None, pos_scores, w.context, config, 0)
+    lifted = 0
+    for q in range(QUERIES):
+        c = retrieved.candidates
+        taken = dict(zip(found.ids[q].tolist(), found.tiers[q].tolist(), strict=True))
+        relaxed = {d for d, tier in taken.items() if d >= 0 and tier == 1}
+        candidates = list(zip(c.ids[q], c.scores[q], reasons[q], strict=True))
+        wanted: list[int] = []
+        for reason in (over, doubted):
+            part = [(s, w.context.rank_N[d], int(d)) for d, s, r in candidates if r == reason]
+            wanted += [d for _, _, d in sorted(part)]
+        kept = sum(r == 0 for _, _, r in candidates)
+        assert relaxed == set(wanted[: max(0, 6 - kept)])
+        lifted += len(relaxed)
+    assert lifted
 
 
 def test_parts_have_noise_of_their_own() -> None:

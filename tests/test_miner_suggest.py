@@ -13,8 +13,6 @@ import pytest
 import yaml
 from cli_setup import in_process, snapshot, write_setup
 from fakes import BagOfWords, toy_dataset
-from hypothesis import given
-from hypothesis import strategies as st
 from rich.console import Console
 from test_miner_mine import exact, positives_of, texts_of
 
@@ -25,17 +23,10 @@ from pyrite.indexes.flat import FlatIndex
 from pyrite.miner.filters import FilterConfig
 from pyrite.miner.mine import MineConfig, mine
 from pyrite.miner.samplers import SamplerConfig
-from pyrite.miner.suggest import (
-    MAX_FALSE_NEGATIVES,
-    MAX_SHORT,
-    Outcome,
-    Suggestion,
-    closest,
-    recommend,
-    suggest,
-)
+from pyrite.miner.suggest import Suggestion, suggest
 from pyrite.miner.suggest_grid import MARGINS, PERCENTS, Setting, settings
 from pyrite.miner.suggest_report import explanation, suggestion_table, write_plot, yaml_lines
+from pyrite.miner.suggest_rule import MAX_PROXY, Outcome
 
 GRID = settings(FilterConfig(percent=0.95), SamplerConfig())
 
@@ -78,13 +69,14 @@ def oracle(config: MineConfig, setting: Setting, positives: list[float]) -> dict
     return {
         "kept": mined.tally.kept / mined.tally.candidates,
         "short": sum(len(row["scores"]) < setting.sampler.total for row in rows) / len(rows),
+        "filled": len(gaps) / (setting.sampler.total * len(rows)),
         "hardness": math.fsum(gaps) / len(gaps) if gaps else None,
-        "false_negatives": math.fsum(below) / len(below) if below else None,
+        "proxy": math.fsum(below) / len(below) if below else None,
     }
 
 
 def numbers(outcome: Outcome) -> dict[str, Any]:
-    names = ("kept", "short", "hardness", "false_negatives")
+    names = ("kept", "short", "filled", "hardness", "proxy")
     return {name: getattr(outcome, name) for name in names}
 
 
@@ -102,7 +94,7 @@ def test_every_outcome_is_what_mining_with_that_setting_gives(
         assert numbers(outcome) == pytest.approx(oracle(config, outcome.setting, positives))
         assert 0 <= outcome.kept <= 1
         assert 0 <= outcome.short <= 1
-        assert outcome.false_negatives is None or 0 <= outcome.false_negatives <= 1
+        assert outcome.proxy is None or 0 <= outcome.proxy <= 1
 
 
 @pytest.mark.parametrize("method", ["none", "ecdf", "zscore"])
@@ -169,52 +161,12 @@ def test_a_sample_is_the_queries_with_the_smallest_hashes(
     # positives of all queries, not of the sample
     positives = positive_scores_of(toy)
     below = [sum(p <= s for p in positives) / len(positives) for r in chosen for s in r["scores"]]
-    assert configured.false_negatives == pytest.approx(math.fsum(below) / len(below))
-
-
-SHARES = st.sampled_from([0.0, 0.005, 0.01, 0.011, 0.2, 0.3])
-OUTCOMES = st.lists(
-    st.builds(
-        lambda short, drawn: Outcome(GRID[0], 0.5, short, *(drawn or (None, None))),
-        SHARES,
-        st.none() | st.tuples(st.sampled_from([-0.3, -0.2, -0.1, 0.0, 0.1]), SHARES),
-    ),
-    max_size=8,
-)
-
-
-@given(OUTCOMES, SHARES)
-def test_the_recommended_one_is_the_hardest_within_both_limits(
-    outcomes: list[Outcome], limit: float
-) -> None:
-    best: Outcome | None = None
-    for outcome in outcomes:
-        if outcome.hardness is None or outcome.false_negatives is None:
-            continue
-        if outcome.short > MAX_SHORT or outcome.false_negatives > limit:
-            continue
-        if best is None or best.hardness is None or outcome.hardness > best.hardness:
-            best = outcome
-    assert recommend(outcomes, limit) is best
-
-
-@given(OUTCOMES, SHARES)
-def test_the_nearest_one_oversteps_least(outcomes: list[Outcome], limit: float) -> None:
-    def excess(outcome: Outcome) -> float:
-        assert outcome.false_negatives is not None
-        return max(0, outcome.short - MAX_SHORT) + max(0, outcome.false_negatives - limit)
-
-    drawing = [o for o in outcomes if o.hardness is not None]
-    found = closest(outcomes, limit)
-    if found is None:
-        assert not drawing
-    else:
-        assert excess(found) == min(map(excess, drawing))
+    assert configured.proxy == pytest.approx(math.fsum(below) / len(below))
 
 
 @pytest.mark.parametrize("setting", GRID, ids=lambda s: s.label)
 def test_the_pasted_sections_mean_the_setting(setting: Setting, tmp_path: Path) -> None:
-    pasted = yaml.safe_load(yaml_lines(Outcome(setting, 1, 0, 0, 0)))
+    pasted = yaml.safe_load(yaml_lines(Outcome(setting, 1, 0, 1, 0, 0)))
     config = parse_config(MineConfig, {**sections(tmp_path, tmp_path), **pasted})
     assert (config.filters, config.sampler) == (setting.filters, setting.sampler)
     assert pasted["sampler"]["name"] == setting.sampler.name
@@ -274,7 +226,7 @@ def test_a_window_below_the_list_draws_nothing_and_says_so(toy: Path, tmp_path: 
     found = suggest(config, 1.0, encoder=BagOfWords())
     below = next(o for o in found.outcomes if o.setting.label == "window 30-100")
     assert numbers(below)["short"] == 1
-    assert (below.hardness, below.false_negatives) == (None, None)
+    assert (below.filled, below.hardness, below.false_negatives) == (0, None, None)
     assert found.recommended is not below
     assert any("window 30-100" in line and " - " in line for line in shown(found).split("\n"))
     assert write_plot(found).read_bytes().startswith(b"\x89PNG")
@@ -346,7 +298,7 @@ def test_the_command_has_the_library_s_limit(
 ) -> None:
     config = str(write_setup(tmp_path))
     told = in_process(monkeypatch, capfd, "suggest", config, "--json")
-    assert json.loads(told.out)["max_false_negatives"] == MAX_FALSE_NEGATIVES
+    assert json.loads(told.out)["max_false_negatives"] == MAX_PROXY
     refused = in_process(monkeypatch, capfd, "suggest", config, "--max-false-negatives", "2")
     assert refused.code == 2
     assert len(refused.errors) == 1

@@ -12,10 +12,10 @@ from pyrite.core.config import parse_config
 from pyrite.core.errors import PyriteError
 from pyrite.core.run import prepare
 from pyrite.miner.filters import FilterConfig
-from pyrite.miner.mine import context_of, mine
+from pyrite.miner.mine import mine
 from pyrite.miner.samplers import SamplerConfig
 from pyrite.miner.suggest_grid import Setting
-from pyrite.miner.truth import Truth, hide_positives, truth_test
+from pyrite.miner.truth import Truth, hidden_of, truth_test
 from pyrite.miner.truth_report import truth_table
 
 OPEN = FilterConfig()
@@ -56,7 +56,7 @@ def test_hidden_positives_are_counted_as_a_plain_run_on_reduced_labels(
     """Mining with the other labels deleted from the file draws the same negatives."""
     config = settings(tmp_path, several, **{"filters": {}, **changes})
     prepared = prepare(config, BagOfWords(), "train")
-    hidden = hide_positives(prepared, context_of(config, prepared).doc_texts_N, config.seed)
+    hidden = hidden_of(config, prepared)
     configured = Setting("configured", "configured", config.filters, config.sampler)
     found = truth_test(config, BagOfWords(), [configured, TOP, MARGIN, RANDOM])
 

@@ -204,7 +204,7 @@ def test_the_truth_test_compares_with_the_positive_that_is_left(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"positive_score": "mean"}, "positive_score=mean names none; set it to min or max"),
+        ({"positive_score": "mean"}, "positive_score=mean names none or all; set it to min or max"),
         ({"percent": 0.95}, "set filters.percent=null"),
         ({"margin": 0.0}, "set filters.margin=null"),
     ],

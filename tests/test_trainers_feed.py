@@ -17,7 +17,7 @@ from pyrite.core.tables import write_texts
 from pyrite.core.text_file import TextFile
 from pyrite.trainers.feed import Feed
 from pyrite.trainers.pool import pool_folder, write_pool
-from pyrite.trainers.row_table import query_rows_of
+from pyrite.trainers.row_table import asked_of
 from pyrite.trainers.train_config import TrainSection
 
 
@@ -188,8 +188,8 @@ def test_similar_rows_meet_in_ngame_batches(bench: FeedBench) -> None:
 
 def test_a_new_generation_is_drawn_from_at_its_step_and_not_before(bench: FeedBench) -> None:
     feed = bench.feed(draw="static", system="swap")
-    queries = query_rows_of(bench.pairs)
-    newer = random_pool(queries, len(bench.dataset.corpus), seed=1)
+    queries = asked_of(bench.pairs)
+    newer = random_pool(queries.query_rows, len(bench.dataset.corpus), seed=1)
     with pytest.raises(PyriteError, match=r"generation-000001: no such generation"):
         feed.point_to(1, 4)
     write_pool(bench.folder / "feed", 1, newer, queries, "newer")
@@ -202,10 +202,14 @@ def test_a_new_generation_is_drawn_from_at_its_step_and_not_before(bench: FeedBe
 
 
 def test_a_query_that_a_generation_lacks_has_an_empty_row(bench: FeedBench, tmp_path: Path) -> None:
-    queries = query_rows_of(bench.pairs)
-    fewer = random_pool(queries[5:][::-1], 50, seed=2)
+    queries = asked_of(bench.pairs)
+    fewer = random_pool(queries.query_rows[5:][::-1], 50, seed=2)
     manifest = write_pool(tmp_path, 7, fewer, queries, "key")
-    counts = {"queries": queries.size, "negatives": (fewer.ids >= 0).sum(), "queries_without": 6}
+    counts = {
+        "queries": queries.query_rows.size,
+        "negatives": (fewer.ids >= 0).sum(),
+        "queries_without": 6,
+    }
     assert manifest.data["counts"] == counts
     assert manifest.data["generation"] == 7
     ids = np.load(pool_folder(tmp_path, 7) / "ids.npy")
@@ -214,7 +218,7 @@ def test_a_query_that_a_generation_lacks_has_an_empty_row(bench: FeedBench, tmp_
 
 
 def test_a_damaged_generation_is_written_again(bench: FeedBench, tmp_path: Path) -> None:
-    queries = query_rows_of(bench.pairs)
+    queries = asked_of(bench.pairs)
     wanted = write_pool(tmp_path, 0, bench.mined, queries, "key")
     path = pool_folder(tmp_path, 0) / "ids.npy"
     path.write_bytes(path.read_bytes()[:-8])

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyrite.trainers.logits import Direction, Logits, Sides, direction_logits
+from pyrite.trainers.logits import Logits, Sides, direction_logits
 from pyrite.trainers.loss import ContrastiveLoss
-from pyrite.trainers.loss_config import LossSection
+from pyrite.trainers.loss_config import Direction, LossSection
 from pyrite.trainers.masks import BatchIds, Known
 
 NONE_KNOWN = Known(torch.empty(0, dtype=torch.int64), 1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from loss_cases import SPAN, TEXTS, LossBatch, known_of, random_batch
 from loss_oracle import masks
 
-from pyrite.trainers.logits import Direction
+from pyrite.trainers.loss_config import Direction
 from pyrite.trainers.masks import (
     MISSING,
     BatchIds,

@@ -18,7 +18,8 @@ from pyrite.core.store import Manifest
 from pyrite.eval.evaluate import Evaluation
 from pyrite.trainers.hub import check_token, push
 from pyrite.trainers.model_card import fenced, quoted, write_card
-from pyrite.trainers.train import TrainConfig, train
+from pyrite.trainers.run_config import TrainConfig
+from pyrite.trainers.train import train
 
 
 @pytest.fixture(scope="module")

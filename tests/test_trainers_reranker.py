@@ -25,13 +25,14 @@ from pyrite.miner.mine import MineConfig, mine
 from pyrite.miner.negatives_file import NegativeRows
 from pyrite.trainers import train_reranker as module
 from pyrite.trainers.reranker import (
-    RerankerSection,
     fit_reranker,
     judged_pairs,
     load_start,
     reranker_dataset,
 )
-from pyrite.trainers.train import TrainConfig, Trained, train
+from pyrite.trainers.reranker_config import RerankerSection
+from pyrite.trainers.run_config import TrainConfig
+from pyrite.trainers.train import Trained, train
 
 MEASURES = ["ndcg@10", "recall@60"]
 

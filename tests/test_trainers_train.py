@@ -28,7 +28,8 @@ from pyrite.trainers.feed import Feed
 from pyrite.trainers.fit import fit
 from pyrite.trainers.loss import ContrastiveLoss
 from pyrite.trainers.make_loss import make_loss
-from pyrite.trainers.train import TrainConfig, Trained, train
+from pyrite.trainers.run_config import TrainConfig
+from pyrite.trainers.train import Trained, train
 from pyrite.trainers.train_config import TrainSection
 from pyrite.trainers.training_set import TrainingSet
 

@@ -24,7 +24,8 @@ from pyrite.miner.mine import mine
 from pyrite.trainers import train_query_side as module
 from pyrite.trainers.early_stopping import DevEvaluator
 from pyrite.trainers.query_side import QuerySideLoss
-from pyrite.trainers.train import TrainConfig, Trained, train
+from pyrite.trainers.run_config import TrainConfig
+from pyrite.trainers.train import Trained, train
 
 TOPICS, SAME = 5, 8
 MEASURE = "ndcg@10"

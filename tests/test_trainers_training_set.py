@@ -18,6 +18,8 @@ from pyrite.core.tables import Qrels
 from pyrite.core.text import normalise
 from pyrite.miner.mine import MineConfig, mine
 from pyrite.miner.negatives_file import FILE, NegativeRows, read_negatives
+from pyrite.trainers.make_feed import make_feed
+from pyrite.trainers.train_config import TrainSection
 from pyrite.trainers.training_set import TrainingSet, as_dataset, training_set
 
 
@@ -98,6 +100,38 @@ def test_texts_are_numbered_and_known_positives_cover_their_copies(data: st.Data
     assert max(numbers) < rows.span - 1
     assert set(zip(rows.queries.tolist(), rows.positives.tolist(), strict=True)) == positives
     assert rows.queries.size == len(positives)
+
+
+def test_further_judgements_are_no_rows_but_are_known() -> None:
+    split = qrels_of({0: {3: 1}, 2: {0: 2}}, n_queries=4)
+    united = qrels_of({0: {3: 1, 5: 1, 6: 0}, 2: {0: 2}}, n_queries=4)
+    rows = training_set(split, mined({2: [5], 0: [7]}), hashes(*range(9)), 1, united)
+    assert list(zip(rows.queries.tolist(), rows.positives.tolist(), strict=True)) == [
+        (2, 0),
+        (0, 3),
+    ]
+    numbers = rows.text_of_N.tolist()
+    assert known_pairs(rows) == {(0, numbers[3]), (0, numbers[5]), (2, numbers[0])}
+
+
+def test_a_positive_of_dataset_qrels_is_no_negative_of_a_batch(toy: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more.tsv"
+    split = [r.split("\t") for r in (toy / "qrels" / "train.tsv").read_text("utf-8").split("\n")]
+    judged = {(query, doc) for query, doc, _ in split[1:-1]}
+    query, _, _ = split[1]
+    other = next(doc for asked, doc, _ in split[1:-1] if (query, doc) not in judged)
+    more.write_text(f"query-id\tcorpus-id\tscore\n{query}\t{other}\t1\n", encoding="utf-8")
+    data = {"path": str(toy), "qrels": [str(more)]}
+    settings = {"runs_dir": str(tmp_path / "runs"), "cache_dir": str(tmp_path / "cache")}
+    config = parse_config(
+        MineConfig, {**settings, "dataset": data, "retrieve": {"depth": 20}, "sampler": {"n": 2}}
+    )
+    rows, _ = make_feed(config, TrainSection(batch_size=4), mine(config, BagOfWords()), "mined", 2)
+    dataset = open_dataset(config.dataset, config.cache)
+    asked = int(dataset.queries.ids.find([query])[0])
+    doc = int(dataset.corpus.ids.find([other])[0])
+    assert (asked, int(rows.text_of_N[doc])) in known_pairs(rows)
+    assert doc not in rows.positives[rows.queries == asked]
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from pyrite.trainers.fit import fit
 from pyrite.trainers.interpolate import copy_weights
 from pyrite.trainers.loss import ContrastiveLoss
 from pyrite.trainers.make_loss import make_loss
-from pyrite.trainers.train import TrainConfig
+from pyrite.trainers.run_config import TrainConfig
 from pyrite.trainers.train_config import TrainSection
 from pyrite.trainers.training_set import TrainingSet, as_dataset, training_set
 

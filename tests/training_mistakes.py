@@ -45,6 +45,7 @@ def training_cases() -> dict[str, Case]:
             ),
             verb="train",
         ),
+        "stopping by a path": given(f"{split}=../dev", "pattern"),
         "unknown measure to stop by": Case(
             ("'hits@3'", "ndcg@k"), (f"{split}=dev", "train.early_stopping.measure=hits@3")
         ),

@@ -148,3 +148,12 @@ def log_cost(model: SentenceTransformer, config: TrainSection, columns: int) -> 
         at_once,
         ", recomputed layer by layer" if config.gradient_checkpointing else "",
     )
+
+
+def check_fills(rows: int, batch_size: int) -> None:
+    """Raise PyriteError unless the rows of a training fill one batch."""
+    if size < batch_size:
+        raise PyriteError(
+            f"train.batch_size={batch_size}, but there are {size} training pairs;"
+            f" set train.batch_size to at most {size}"
+        )

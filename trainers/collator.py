@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,32 @@ from sentence_transformers.sentence_transformer.data_collator import (
 )
 
 from ..core.candidates import PAD_ID
+from ..core.ids import I64
 from ..core.text_file import TextFile
 from .drawer import Drawer
 from .epoch_batches import Clock
+from .teacher import Teacher
 
 ROW = "row"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreLabels:
+    """Which of a cross-encoder's scores a batch carries beside its numbers."""
+
+    teacher: Teacher | None
+    for_teaching: bool
+    for_doubts: bool
+
+    def of(self, query_rows_B: I64, docs_BC: I64) -> dict[str, torch.Tensor]:
+        """`teacher` float32 [B, 1 + n] and `doubt` float32 [B, n], where they are asked for."""
+        found: dict[str, torch.Tensor] = {}
+        if self.teacher is not None and self.for_teaching:
+            found["teacher"] = torch.from_numpy(self.teacher.scores(query_rows_B, docs_BC))
+        if self.teacher is not None and self.for_doubts:
+            negatives = docs_BC[:, 1:]
+            found["doubt"] = torch.from_numpy(self.teacher.doubts(query_rows_B, negatives))
+        return found
 
 
 class DrawingCollator(SentenceTransformerDataCollator):  # type: ignore[misc]
@@ -30,12 +52,14 @@ class DrawingCollator(SentenceTransformerDataCollator):  # type: ignore[misc]
         clock: Clock,
         queries: TextFile,
         corpus: TextFile,
+        scores: ScoreLabels,
     ) -> None:
         super().__init__(preprocess_fn=preprocess_fn, prompts=prompts)
         self.drawer = drawer
         self.clock = clock
         self.queries = queries
         self.corpus = corpus
+        self.scores = scores
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         """A batch as sentence-transformers' own collator makes it of text columns."""
@@ -54,6 +78,7 @@ class DrawingCollator(SentenceTransformerDataCollator):  # type: ignore[misc]
         batch["label"] = {
             "ids": torch.from_numpy(ids),
             "numbers": torch.from_numpy(np.column_stack((rows, drawn.turns_B))),
+            **self.scores.of(query_rows, docs),
         }
         return batch
 

@@ -22,7 +22,7 @@ from ..core.mapped import Mapped
 from ..core.store import read_array, write_array
 from ..core.text_file import TextFile
 from .checkpoints import checkpoint_folder
-from .collator import ROW, DrawingCollator, columns
+from .collator import ROW, DrawingCollator, ScoreLabels, columns
 from .drawer import Drawer
 from .epoch_batches import Clock, EpochBatches, steps_in
 from .loss import ContrastiveLoss
@@ -32,6 +32,7 @@ from .processes import is_main, process_count
 from .replace import Replacer
 from .row_table import RowTable, points_of
 from .switches import Switches
+from .teacher import Teacher
 from .train_config import TrainSection
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Feed:
     batches: EpochBatches
     texts: tuple[TextFile, TextFile]
     replacer: Replacer | None
+    labels: ScoreLabels
 
     @property
     def columns(self) -> list[str]:
@@ -62,7 +64,8 @@ class Feed:
 
     def collator(self, preprocess: Callable[..., Any], prompts: dict[str, str]) -> DrawingCollator:
         """What turns row numbers into batches; `preprocess` is the model's."""
-        return DrawingCollator(preprocess, prompts, self.drawer, self.batches.clock, *self.texts)
+        clock = self.batches.clock
+        return DrawingCollator(preprocess, prompts, self.drawer, clock, *self.texts, self.labels)
 
     def point_to(self, generation: int, since: int) -> None:
         """Draw from `generation` from step `since` on.
@@ -111,6 +114,7 @@ def open_feed(
     n: int,
     seed: int,
     system: str = "mined",
+    teacher: Teacher | None = None,
 ) -> Feed:
     """Feed `n` negatives a row out of the generations below `folder`, beginning with number 0.
 
@@ -152,7 +156,8 @@ def open_feed(
     )
     numbers = datasets.Dataset.from_dict({ROW: np.arange(size)})
     texts = TextFile(dataset.queries.path), TextFile(dataset.corpus.path)
-    return Feed(numbers, drawer, batches, texts, replacer)
+    labels = ScoreLabels(teacher, config.loss.needs_teacher, config.doubt != "none")
+    return Feed(numbers, drawer, batches, texts, replacer, labels)
 
 
 def check_replace(config: TrainSection, processes: int) -> None:

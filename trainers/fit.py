@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..core.errors import PyriteError
 from ..core.store import Manifest, discard, publish
-from .arguments import arguments, encoder_options, log_cost, tensorboard
+from .arguments import arguments, check_fills, encoder_options, log_cost, tensorboard
 from .best import best_step, exhausted, measured
 from .checkpoints import (
     CHECKPOINTS,
@@ -65,11 +65,7 @@ def fit(
     if the rows do not fill one batch.
     """
     size, columns, kind = _source(texts, loss, prompts)
-    if size < config.batch_size:
-        raise PyriteError(
-            f"train.batch_size={config.batch_size}, but there are {size} training pairs;"
-            f" set train.batch_size to at most {size}"
-        )
+    check_fills(size, config.batch_size)
     if config.dropout is not None:
         set_dropout(model, config.dropout)
     base = copy_weights(model) if config.base_weight else {}
@@ -190,7 +186,7 @@ def _save(model: Any, folder: Path, key: str, facts: Mapping[str, Any]) -> None:
     publish(staging, target)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     # logs and the model card are written at other times
-    names = [path.relative_to(folder).as_posix() for path in target.rglob("*")]
+    names = [path.relative_to(folder).as_posix() for path in target.rglob("*") if path.is_file()]
     Manifest.write(folder, only=names, schema=1, kind="model", key=key, **facts)
 
 

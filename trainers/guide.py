@@ -8,31 +8,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..core.embeddings import Embeddings
 from ..core.ids import I64
+from ..miner.vectors import Vectors
 from .logits import Sides
 from .masks import MISSING, BatchIds
 
 
 @dataclass(frozen=True, slots=True)
 class Guide:
-    """Vectors of a guide model: of the training queries, and of the corpus by row.
+    """Vectors of a guide model; `row_of_T` int64 [T] names a document row for each text number."""
 
-    `place_of_Q` int64 [Q] is each query number's place among `queries`; `row_of_T` int64 [T] names
-    a document row for each text number.
-    """
-
-    queries: Embeddings
-    corpus: Embeddings
-    place_of_Q: I64
+    known: Vectors
     row_of_T: I64
 
     def vectors(self, ids: BatchIds) -> Sides:
         """The batch's unit vectors; those of missing negatives are zeros."""
         texts = ids.docs_M.cpu().numpy()
-        docs = self.corpus.take(self.row_of_T[np.maximum(texts, 0)])
+        docs = self.known.corpus.take(self.row_of_T[np.maximum(texts, 0)])
         docs[texts == MISSING] = 0.0
-        queries = self.queries.take(self.place_of_Q[ids.queries_G.cpu().numpy()])
+        queries = self.known.of_queries(ids.queries_G.cpu().numpy())
         device = ids.queries_G.device
         return Sides(*(_unit(torch.from_numpy(v)).to(device) for v in (queries, docs)))
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from .loss_config import Direction
 from .masks import BatchIds, Known, doc_to_doc, doc_to_query, query_to_doc, query_to_query
 
-Direction = Literal["q2d", "d2q", "q2q", "d2d"]
-Partition = Literal["joint", "per_direction"]
 _MASKS: dict[Direction, Callable[[BatchIds, Known, Tensor], Tensor]] = {
     "q2d": query_to_doc,
     "d2q": doc_to_query,

@@ -7,8 +7,9 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ..core.config import Section
-from .logits import Direction, Partition
 
+Direction = Literal["q2d", "d2q", "q2q", "d2d"]
+Partition = Literal["joint", "per_direction"]
 LossName = Literal[
     "info_nce",
     "hardness",
@@ -59,6 +60,8 @@ _ONE_DIRECTION = {
 }
 GUIDED = {"dclr", "gist"}
 TAUGHT = {"margin_mse", "kl"}
+# these look at a row's own documents alone
+OF_LISTS = {*TAUGHT, "cosent", "lambda_rank"}
 
 
 class LossSection(Section):

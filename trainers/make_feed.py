@@ -9,12 +9,17 @@ import numpy as np
 from ..core.dataset import open_dataset, text_hashes
 from ..core.digest import digest_json
 from ..core.encoder import F32
+from ..core.qrels_union import unite_qrels
 from ..core.run import build_encoder, prepare_mining
+from ..miner.denoise_checks import TEACHER
 from ..miner.mine import MineConfig, Mined
 from ..miner.negatives_file import FILE, NegativeRows, read_scored
+from ..miner.vectors import Vectors
+from .arguments import check_fills
 from .feed import Feed, open_feed
 from .pool import SCHEMA, Pools, write_pool
-from .row_table import RowTable, query_rows_of, write_rows
+from .row_table import RowTable, asked_of, write_rows
+from .teacher import open_teacher
 from .train_config import TrainSection
 from .training_set import TrainingSet, training_set
 
@@ -29,30 +34,37 @@ def make_feed(
     """Rows and negatives of the training named `system`, which takes `n` negatives a row.
 
     What is mined becomes generation 0 below `feed` in the run's folder. Raises PyriteError as
-    `read_scored` and `open_feed`.
+    `read_scored` and `open_feed`, or if the rows do not fill one batch.
     """
     dataset = open_dataset(run.dataset, run.cache)
     qrels = dataset.qrels(run.dataset.train_split, run.dataset.min_grade)
     scored = read_scored(mined.folder / FILE, dataset.queries, dataset.corpus, run.sampler.total)
     hashes = np.asarray(text_hashes(dataset.corpus, run.cache))
-    pairs = training_set(qrels, NegativeRows(scored.query_rows, scored.ids), hashes, 0)
+    each = scored.positive_rows is not None
+    negatives = NegativeRows(scored.query_rows, scored.ids, scored.positive_rows)
+    judged = unite_qrels(qrels, run.dataset.qrels, dataset)
+    pairs = training_set(qrels, negatives, hashes, 0, judged)
     folder = run.run_folder / FOLDER
-    rows = write_rows(folder / f"rows-{config.positives}", pairs, dataset, config.positives)
-    queries = query_rows_of(pairs)
-    key = digest_json([SCHEMA, mined.manifest.data["key"], len(queries), scored.ids.shape[1]])
-    write_pool(folder, 0, scored, queries, key)
+    kind = "each" if each else config.positives
+    rows = write_rows(folder / f"rows-{kind}", pairs, dataset, config.positives, each)
+    asked, mined_key = asked_of(pairs, each), mined.manifest.data["key"]
+    key = digest_json([SCHEMA, mined_key, asked.query_rows.size, scored.ids.shape[1]])
+    write_pool(folder, 0, scored, asked, key)
+    teacher = None
+    if config.loss.needs_teacher or config.doubt != "none":
+        teacher = open_teacher(mined.folder / TEACHER, dataset, folder / "teacher", mined_key)
     vectors = _vectors(run, rows) if config.batches == "ngame" else None
-    feed = open_feed(folder, rows, dataset, vectors, config, n, run.seed, system)
+    # a feed begins the record of its steps anew, so it is opened for what can be trained only
+    check_fills(len(rows), config.batch_size)
+    feed = open_feed(folder, rows, dataset, vectors, config, n, run.seed, system, teacher)
     _report(rows, Pools(folder), config, system, n)
     return pairs, feed
 
 
 def _vectors(run: MineConfig, rows: RowTable) -> F32:
     """The mined vectors of the rows' queries, float32 [R, D]."""
-    found = prepare_mining(run, build_encoder(run)).queries
-    order = np.argsort(found.rows, kind="stable")
-    at = order[np.searchsorted(found.rows, rows.queries.array, sorter=order)]
-    return found.embeddings.take(at)
+    vectors = Vectors.of(prepare_mining(run, build_encoder(run)))
+    return vectors.of_queries(np.asarray(rows.queries.array))
 
 
 def _report(rows: RowTable, pools: Pools, config: TrainSection, system: str, n: int) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from ..core.run import Prepared, RunConfig, build_encoder, prepare_mining
 from ..miner.clusters import open_clusters
+from ..miner.vectors import Vectors
 from .distil_base import BaseDistilledLoss
 from .guide import Guide
 from .loss import ContrastiveLoss
@@ -71,7 +72,4 @@ def _at_widths(
 
 
 def _guide(prepared: Prepared, rows: TrainingSet) -> Guide:
-    queries = prepared.queries
-    place_of = np.full(len(prepared.dataset.queries), -1, dtype=np.int64)
-    place_of[queries.rows] = np.arange(queries.rows.size)
-    return Guide(queries.embeddings, prepared.corpus, place_of, rows.row_of_T)
+    return Guide(Vectors.of(prepared), rows.row_of_T)

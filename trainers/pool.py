@@ -25,7 +25,7 @@ _COLUMNS = ("ids", "scores", "probabilities")
 class Pool:
     """One generation: `ids` int64, `scores` and `probabilities` float32 [Q, m], -1 / -inf / 0 pad.
 
-    Row q is the q-th training query, whatever was mined for it in this generation.
+    Row q is the q-th of `Asked`, whatever was mined for it in this generation.
     """
 
     generation: int
@@ -34,33 +34,59 @@ class Pool:
     probabilities: F32
 
 
-def write_pool(
-    folder: Path, generation: int, mined: ScoredRows, query_rows_Q: I64, key: str
-) -> Manifest:
-    """Write what was mined for the training queries as `generation`, or keep what is there.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What negatives are mined for: training queries, or each with one of its positives.
 
-    Queries without mined negatives get an empty row; the manifest counts them.
+    `query_rows` int64 [Q]; `positive_rows` int64 [Q] or None.
+    """
+
+    query_rows: I64
+    positive_rows: I64 | None = None
+
+    @classmethod
+    def of(cls, mined: ScoredRows) -> Asked:
+        """What `mined` was mined for."""
+        return cls(mined.query_rows, mined.positive_rows)
+
+    def find(self, other: Asked) -> I64:
+        """Places in this of each row of `other`, int64; -1 where it is not here."""
+        span = 1 + max(int(r.max(initial=0)) for r in (self._docs(), other._docs()))
+        keys = self.query_rows * span + self._docs()
+        wanted = other.query_rows * span + other._docs()
+        if not keys.size:
+            return np.full(wanted.size, -1, dtype=np.int64)
+        order = np.argsort(keys, kind="stable")
+        at = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), keys.size - 1)]
+        return np.where(keys[at] == wanted, at, -1)
+
+    def _docs(self) -> I64:
+        docs = self.positive_rows
+        return np.zeros_like(self.query_rows) if docs is None else docs
+
+
+def write_pool(
+    folder: Path, generation: int, mined: ScoredRows, asked: Asked, key: str
+) -> Manifest:
+    """Write what was mined for `asked` as `generation`, or keep what is there.
+
+    Rows without mined negatives are empty; the manifest counts them.
     """
     target = pool_folder(folder, generation)
     manifest = Manifest.read(target)
     if manifest is not None and manifest.data.get("key") == key and manifest.intact(target):
         return manifest
     discard(target)
-    order = np.argsort(mined.query_rows, kind="stable")
-    at = np.searchsorted(mined.query_rows, query_rows_Q, sorter=order)
-    at = order[np.minimum(at, order.size - 1)] if order.size else np.zeros_like(query_rows_Q)
-    found = (
-        mined.query_rows[at] == query_rows_Q if order.size else np.zeros(query_rows_Q.size, bool)
-    )
+    at = Asked.of(mined).find(asked)
     columns = {
-        "ids": _rows(mined.ids, at, found, PAD_ID),
-        "scores": _rows(mined.scores, at, found, -np.inf),
-        "probabilities": _rows(mined.probabilities, at, found, 0.0),
+        "ids": _rows(mined.ids, at, PAD_ID),
+        "scores": _rows(mined.scores, at, -np.inf),
+        "probabilities": _rows(mined.probabilities, at, 0.0),
     }
     for name in _COLUMNS:
         write_array(target / f"{name}.npy", columns[name])
     counts = {
-        "queries": int(query_rows_Q.size),
+        "queries": int(at.size),
         "negatives": int((columns["ids"] != PAD_ID).sum()),
         "queries_without": int((columns["ids"] == PAD_ID).all(axis=1).sum()),
     }
@@ -69,10 +95,10 @@ def write_pool(
     )
 
 
-def _rows(values: npt.NDArray[Any], at: I64, found: npt.NDArray[np.bool_], empty: float) -> Any:
-    if not len(values):
-        return np.full((at.size, values.shape[1]), empty, dtype=values.dtype)
-    return np.where(found[:, None], values[at], values.dtype.type(empty))
+def _rows(values: npt.NDArray[Any], at: I64, empty: float) -> npt.NDArray[Any]:
+    out = np.full((at.size, values.shape[1]), empty, dtype=values.dtype)
+    out[at >= 0] = values[at[at >= 0]]
+    return out
 
 
 def pool_folder(folder: Path, generation: int) -> Path:

@@ -5,48 +5,27 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pydantic import Field
 
 from ..core.beir import Dataset
 from ..core.candidates import PAD_ID
-from ..core.cross_encoder import CrossEncoderConfig, load_cross_encoder
+from ..core.cross_encoder import load_cross_encoder
 from ..core.errors import PyriteError
 from ..core.ids import I64
-from ..core.sbert import BUNDLED
 from ..core.tables import Qrels
 from ..miner.negatives_file import NegativeRows
 from .arguments import arguments
 from .fit import run_trainer, set_dropout
-from .train_config import Schedule
+from .reranker_config import Loss, RerankerSection
 
 if TYPE_CHECKING:
     import datasets
     from sentence_transformers import CrossEncoder
 
 KNOB = "reranker"
-Loss = Literal["binary-cross-entropy", "lambda", "list-net"]
-
-
-class RerankerSection(Schedule, CrossEncoderConfig):
-    """A cross-encoder to train: `pyrite train` with `train.kind: cross-encoder`."""
-
-    model: str = Field(
-        BUNDLED,
-        min_length=1,
-        description="where it starts: a cross-encoder of one label or an encoder; path or hub id",
-    )
-    max_length: int = Field(
-        256, ge=8, le=32768, description="tokens of query and document; longer pairs are truncated"
-    )
-    loss: Loss = Field(
-        "binary-cross-entropy",
-        description="a batch counts pairs; lambda and list-net: queries with all their documents",
-    )
-    depth: int = Field(100, ge=1, description="candidates of each held-out query to rerank")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,8 @@ from .estimators.pairwise import pairwise_softplus
 from .estimators.soft_weights import hardness_log_weight, soft_info_nce_log_weight
 from .estimators.triplet import triplet
 from .estimators.unlabelled import nn_pu
-from .logits import Direction, Logits, Sides, direction_logits
-from .loss_config import LossSection
+from .logits import Logits, Sides, direction_logits
+from .loss_config import Direction, LossSection
 from .masks import MISSING, Known, first_columns, query_to_doc, relevant
 from .step import Step
 

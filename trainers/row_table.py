@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from ..core.beir import Dataset
 from ..core.digest import digest_array, digest_json
@@ -15,6 +16,7 @@ from ..core.mapped import Mapped
 from ..core.rng import U64, combine
 from ..core.store import Manifest, discard, write_array
 from ..miner.ngame import Points
+from .pool import Asked
 from .training_set import TrainingSet
 
 SCHEMA = 1
@@ -24,8 +26,8 @@ SCHEMA = 1
 class RowTable:
     """R training rows, memory-mapped; N documents.
 
-    `queries` int64 [R] query rows; `places` int64 [R], each query's number among the training
-    queries; row r's positives are `positives[starts[r]:starts[r + 1]]`, document rows;
+    `queries` int64 [R] query rows; `places` int64 [R], each row's number among what negatives were
+    mined for; row r's positives are `positives[starts[r]:starts[r + 1]]`, document rows;
     `text_of_N` numbers texts, equal ones alike; `query_hashes` uint64 [R] and `doc_hashes_N`
     uint64 [N] are of the ids.
     """
@@ -43,13 +45,17 @@ class RowTable:
 
 
 def write_rows(
-    folder: Path, pairs: TrainingSet, dataset: Dataset, positives: Literal["all", "one"]
+    folder: Path,
+    pairs: TrainingSet,
+    dataset: Dataset,
+    positives: Literal["all", "one"],
+    each: bool = False,
 ) -> RowTable:
     """Write the rows of `pairs`, one for each pair or one for each query, or keep what is there.
 
-    A query's pairs must stand side by side.
+    A query's pairs must stand side by side. With `each`, every pair has its own negatives.
     """
-    changes = np.append(True, pairs.queries[1:] != pairs.queries[:-1])
+    changes = _begins(pairs, each)
     place = np.cumsum(changes) - 1
     size = pairs.queries.size
     first = np.flatnonzero(changes) if positives == "one" else np.arange(size)
@@ -59,6 +65,7 @@ def write_rows(
             "schema": SCHEMA,
             "dataset": dataset.digest(),
             "arrays": [digest_array(a) for a in (queries, pairs.positives, pairs.text_of_N)],
+            "each": each,
         }
     )
     manifest = Manifest.read(folder)
@@ -80,10 +87,15 @@ def write_rows(
     return RowTable(*(Mapped[Any](folder / f"{name}.npy") for name in RowTable.__slots__))
 
 
-def query_rows_of(pairs: TrainingSet) -> I64:
-    """The training queries in the order of `RowTable.places`, int64 [Q]."""
-    changes = np.append(True, pairs.queries[1:] != pairs.queries[:-1])
-    return np.asarray(pairs.queries[changes])
+def asked_of(pairs: TrainingSet, each: bool = False) -> Asked:
+    """The training queries, or with `each` all pairs, in the order of `RowTable.places`."""
+    return Asked(pairs.queries[_begins(pairs, each)], pairs.positives if each else None)
+
+
+def _begins(pairs: TrainingSet, each: bool) -> npt.NDArray[np.bool_]:
+    if each:
+        return np.ones(pairs.queries.size, dtype=bool)
+    return np.append(True, pairs.queries[1:] != pairs.queries[:-1])
 
 
 def points_of(rows: RowTable, dataset: Dataset, vectors_RD: Any) -> Points:

@@ -13,25 +13,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pydantic import model_validator
 
 from ..core.digest import digest_json
 from ..core.errors import PyriteError
+from ..core.run import check_folders
 from ..core.sbert import EncoderConfig, SentenceTransformerEncoder, load_model, prompt_for
 from ..core.store import Manifest, atomic_write, discard, write_json
-from ..eval.evaluate import EvalConfig, Evaluation, evaluate_encoder
+from ..eval.evaluate import Evaluation, evaluate_encoder
 from ..eval.significance import Comparison, compare
-from ..miner.mine import MineConfig, Mined, mine
+from ..miner.mine import Mined, mine
 from .arguments import check_model, check_training
-from .draw_config import FIRST_REPLACEMENT
 from .early_stopping import DevEvaluator
 from .fit import finished, fit
 from .hub import check_token, push
+from .loss_config import OF_LISTS, LossSection
 from .make_feed import make_feed
 from .make_loss import make_loss
 from .model_card import write_card
 from .processes import by_main, is_main, join_processes, main_first, process_count, wait_for_all
-from .reranker import RerankerSection
+from .run_config import TrainConfig
 from .train_config import NOT_IN_KEY, TrainSection
 from .train_query_side import train_query_side
 from .train_reranker import train_reranker
@@ -41,57 +41,6 @@ logger = logging.getLogger(__name__)
 SCHEMA = 1
 RESULTS, PER_QUERY = "results.json", "per_query.parquet"
 BASE, IN_BATCH, MINED = "base", "in_batch", "mined"
-
-
-class TrainConfig(MineConfig, EvalConfig):
-    """Mining, training and evaluation of one run."""
-
-    train: TrainSection = TrainSection()
-    reranker: RerankerSection = RerankerSection()
-
-    @model_validator(mode="after")
-    def _enough_are_mined(self) -> TrainConfig:
-        for name, section in (("train", self.train), ("reranker", self.reranker)):
-            if (section.negatives or 0) > self.sampler.total:
-                raise ValueError(
-                    f"{name}.negatives={section.negatives}, but only"
-                    f" sampler.n={self.sampler.total} are mined for each query; raise sampler.n or"
-                    f" lower {name}.negatives"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _some_are_left_to_replace(self) -> TrainConfig:
-        n, mined = self.train.negatives or self.sampler.total, self.sampler.total
-        if self.train.draw == "replace" and mined < FIRST_REPLACEMENT + n:
-            raise ValueError(
-                f"train.draw=replace with train.negatives={n} takes places {FIRST_REPLACEMENT} to"
-                f" {FIRST_REPLACEMENT + n - 1} of those mined first, but sampler.n={mined}; set"
-                f" sampler.n to at least {FIRST_REPLACEMENT + n}, or train.negatives"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _one_similarity(self) -> TrainConfig:
-        cosine = self.train.loss.similarity == "cos"
-        if self.train.kind == "query-side" and cosine and not self.encoder.normalize:
-            raise ValueError(
-                "train.loss.similarity=cos with train.kind=query-side and encoder.normalize=false:"
-                " the document vectors stay as they are; set train.loss.similarity=dot or"
-                " encoder.normalize=true"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _dev_is_its_own(self) -> TrainConfig:
-        split = self.train.early_stopping.split
-        for key in ("train_split", "eval_split"):
-            if split is not None and split == getattr(self.dataset, key):
-                raise ValueError(
-                    f"train.early_stopping.split={split} is dataset.{key} too; set it to a third"
-                    " split, such as dev"
-                )
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +73,7 @@ def train(config: TrainConfig) -> Trained:
     folder; each finished stage is kept when the run is repeated. With `train.kind: cross-encoder`,
     what `train_reranker` does; with `query-side`, what `train_query_side` does.
     """
+    check_folders(config)
     if config.threads:
         torch.set_num_threads(config.threads)
     join_processes(config.encoder.device)
@@ -169,7 +119,7 @@ def _train_encoder(config: TrainConfig) -> tuple[Mined, dict[str, Evaluation]]:
     mined = main_first(lambda: mine(config, encoder))
     evaluations = {BASE: by_main(lambda: evaluate_encoder(config, encoder))}
     for system in (IN_BATCH, MINED):
-        folder = _train_system(config, system, mined, encoder.fingerprint, dev)
+        folder = train_system(config, system, mined, encoder.fingerprint, dev)
         evaluations[system] = by_main(partial(_evaluate, config, folder))
     return mined, evaluations
 
@@ -231,9 +181,17 @@ def _write_results(config: TrainConfig, result: Trained) -> None:
     )
 
 
-def _train_system(
-    config: TrainConfig, system: str, mined: Mined, fingerprint: str, dev: DevEvaluator | None
+def train_system(
+    config: TrainConfig,
+    system: str,
+    mined: Mined,
+    fingerprint: str,
+    dev: DevEvaluator | None = None,
 ) -> Path:
+    """Train `in_batch` or `mined` if that is not done; the folder that holds `model`.
+
+    `fingerprint` is the untrained encoder's. A killed training goes on at its last checkpoint.
+    """
     folder = config.run_folder / "models" / system
     key = digest_json(
         {
@@ -258,9 +216,10 @@ def _train_system(
         for column in feed.columns
     }
     clusters = config.filters.clusters
+    section = config.train if n else _in_batch(config.train)
     fit(
         model,
-        main_first(lambda: make_loss(config, config.train, clusters, model, rows)),
+        main_first(lambda: make_loss(config, section, clusters, model, rows)),
         feed,
         config.train,
         folder,
@@ -270,6 +229,15 @@ def _train_system(
         dev=dev,
     )
     return folder
+
+
+def _in_batch(section: TrainSection) -> TrainSection:
+    """The same without mined negatives: a loss over a row's own list would have nothing to do."""
+    if section.loss.name not in OF_LISTS:
+        return section
+    plain = LossSection(temperature=section.loss.temperature, similarity=section.loss.similarity)
+    logger.info("training in_batch: by info_nce, since %s needs negatives", section.loss.name)
+    return section.model_copy(update={"loss": plain})
 
 
 def _compare_all(config: TrainConfig, evaluations: dict[str, Evaluation]) -> list[Comparison]:

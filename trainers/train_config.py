@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..core.config import Section
+from ..core.dataset import SPLIT
 from ..core.sbert import EncoderConfig
 from ..eval.measures import cutoff
 from .draw_config import DrawOptions
@@ -27,6 +28,7 @@ _NOT_QUERY_SIDE = (
     "negatives",
     "mini_batch_size",
     "mini_batch_tokens",
+    "doubt",
     "guide",
     "matryoshka_dims",
     "distil_base",
@@ -57,7 +59,9 @@ class LoraSection(Section):
 class EarlyStoppingSection(Section):
     """Measure on a development split while training; keep the best weights."""
 
-    split: str | None = Field(None, min_length=1, description="such as dev; null: train to the end")
+    split: str | None = Field(
+        None, pattern=SPLIT, description="such as dev; null: train to the end"
+    )
     patience: int = Field(3, ge=1, description="measurements without a new best before it ends")
     every: int = Field(50, ge=1, description="steps between measurements; each is a checkpoint")
     measure: str = "ndcg@10"
@@ -118,6 +122,11 @@ class TrainSection(DrawOptions, Schedule):
     )
     mini_batch_tokens: int | None = Field(None, ge=1, description="the same, as a token budget")
     loss: LossSection = LossSection()
+    doubt: Literal["none", "cross-encoder"] = Field(
+        "none",
+        description="cross-encoder: the more filters.denoise.model holds a negative for relevant,"
+        " the less it weighs",
+    )
     guide: EncoderConfig | None = Field(
         None, description="frozen model for losses with a guide; null: the run's encoder, untrained"
     )

@@ -18,7 +18,7 @@ from ..core.query_encoder import FIELD, DocumentEncoder
 from ..core.run import Prepared, prepare_mining
 from ..core.sbert import SentenceTransformerEncoder, load_model, prompt_for
 from ..eval.evaluate import Evaluation, evaluate_encoder
-from ..indexes.config import IndexConfig
+from ..indexes.config import KEY, IndexConfig
 from ..indexes.dense import open_exact
 from ..miner.equal_queries import share_positives
 from ..miner.mine import Mined, mine
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import datasets
     from sentence_transformers import SentenceTransformer
 
-    from .train import TrainConfig
+    from .run_config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -161,11 +161,16 @@ def _trained(config: TrainConfig, inputs: _Inputs, fingerprint: str) -> Path:
 
 def _loss(config: TrainConfig, inputs: _Inputs, model: SentenceTransformer) -> QuerySideLoss:
     prepared = inputs.prepared
-    dense = (s.index for s in config.retrieve.sources if s.kind == "dense")
+    dense = (
+        (s.index, f"retrieve.sources[{at}].index")
+        for at, s in enumerate(config.retrieve.sources)
+        if s.kind == "dense"
+    )
+    index, key = next(dense, (IndexConfig(), KEY))
     rank = prepared.dataset.corpus.ids.rank_N
     return QuerySideLoss(
         model,
-        open_exact(next(dense, IndexConfig()), prepared.corpus, rank, config.threads),
+        open_exact(index, prepared.corpus, rank, config.threads, key),
         prepared.corpus,
         inputs.judgements,
         config.train.loss,

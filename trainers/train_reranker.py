@@ -19,7 +19,7 @@ from .fit import finished
 from .reranker import KNOB, fit_reranker, judged_pairs, load_start, reranker_dataset
 
 if TYPE_CHECKING:
-    from .train import TrainConfig
+    from .run_config import TrainConfig
 
 logger = logging.getLogger(__name__)
 

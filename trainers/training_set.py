@@ -41,12 +41,25 @@ class TrainingSet:
         return int((self.negatives == PAD_ID).sum())
 
 
-def training_set(qrels: Qrels, negatives: NegativeRows, doc_texts_N: U64, n: int) -> TrainingSet:
-    """Pair each query's positives with its first `n` negatives (0: in-batch negatives only)."""
+def training_set(
+    qrels: Qrels,
+    negatives: NegativeRows,
+    doc_texts_N: U64,
+    n: int,
+    judged: Qrels | None = None,
+) -> TrainingSet:
+    """Pair each query's positives with its first `n` negatives (0: in-batch negatives only).
+
+    `judged` has further judgements of the same queries: their positives are no rows, but no
+    negatives of a batch either. Negatives that were mined for one positive stay with it.
+    """
     span = int(doc_texts_N.size) + 1
     _, row_of, text_of = np.unique(doc_texts_N, return_index=True, return_inverse=True)
-    all_queries, all_docs = qrels.pairs()
+    all_queries, all_docs = (qrels if judged is None else judged).pairs()
     known = np.unique(all_queries * span + text_of[all_docs])
+    if negatives.positive_rows is not None:
+        rows = (negatives.query_rows, negatives.positive_rows, negatives.ids[:, :n])
+        return TrainingSet(*rows, text_of.astype(np.int64), row_of.astype(np.int64), known, span)
     queries, positives, places = [], [], []
     for place, row in enumerate(negatives.query_rows):
         docs = qrels.positives(int(row))

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from .core.errors import PyriteError
     from .eval.evaluate import EvalConfig, Evaluation, evaluate
     from .miner.mine import MineConfig, Mined, mine
-    from .trainers.train import TrainConfig, Trained, train
+    from .trainers.run_config import TrainConfig
+    from .trainers.train import Trained, train
 
 try:
     __version__ = version("pyrite")
@@ -34,7 +35,7 @@ _HOMES = {
     "MineConfig": "miner.mine",
     "Mined": "miner.mine",
     "mine": "miner.mine",
-    "TrainConfig": "trainers.train",
+    "TrainConfig": "trainers.run_config",
     "Trained": "trainers.train",
     "train": "trainers.train",
 }

@@ -97,7 +97,7 @@ def mine(config: _Config, overrides: _Overrides = None, as_json: _Json = False) 
     """Mine hard negatives for the training queries."""
     from .miner.mine import mine as run
     from .miner.report import mining_table
-    from .trainers.train import TrainConfig
+    from .trainers.run_config import TrainConfig
 
     loaded = _load(TrainConfig, config, overrides)
     mined = run(loaded)
@@ -114,21 +114,25 @@ def suggest(
     config: _Config,
     overrides: _Overrides = None,
     max_false_negatives: Annotated[
-        float, typer.Option(help="highest estimated share of false negatives to recommend")
-    ] = 0.25,
+        float | None,
+        typer.Option(
+            help="highest estimated share of false negatives to recommend, in place of a limit of"
+            " the estimate's own"
+        ),
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Compare filter and sampler settings on the candidates of a run; recommend one."""
     from .miner.suggest import suggest as run
     from .miner.suggest_report import explanation, suggestion_table, write_plot
-    from .trainers.train import TrainConfig
+    from .trainers.run_config import TrainConfig
 
     suggestion = run(_load(TrainConfig, config, overrides), max_false_negatives)
     plot = write_plot(suggestion)
     if as_json:
         typer.echo(json.dumps(suggestion.as_json()))
         return
-    Console().print(suggestion_table(suggestion))
+    Console(width=max(110, Console().width)).print(suggestion_table(suggestion))
     typer.echo(explanation(suggestion))
     typer.echo(f"wrote {plot}")
 
@@ -138,7 +142,7 @@ def truth(config: _Config, overrides: _Overrides = None, as_json: _Json = False)
     """Hide known positives and count how many each setting draws as negatives."""
     from .miner.truth import truth_test
     from .miner.truth_report import truth_table
-    from .trainers.train import TrainConfig
+    from .trainers.run_config import TrainConfig
 
     found = truth_test(_load(TrainConfig, config, overrides))
     if as_json:
@@ -150,12 +154,15 @@ def truth(config: _Config, overrides: _Overrides = None, as_json: _Json = False)
 @app.command()
 def train(config: _Config, overrides: _Overrides = None, as_json: _Json = False) -> None:
     """Fine-tune with in-batch and with mined negatives; compare both with the base model."""
+    from .trainers.run_config import TrainConfig
+
+    loaded = _load(TrainConfig, config, overrides)
+    # torch takes seconds: a mistake in the configuration must not wait for it
     from .eval.report import systems_table
     from .trainers.processes import is_main
-    from .trainers.train import TrainConfig
     from .trainers.train import train as run
 
-    trained = run(_load(TrainConfig, config, overrides))
+    trained = run(loaded)
     if not is_main():
         return
     if as_json:
@@ -176,7 +183,7 @@ def evaluate(
     """Evaluate a model or a retriever on the held-out split; nothing is trained."""
     from .eval.evaluate import evaluate as run
     from .eval.report import systems_table
-    from .trainers.train import TrainConfig
+    from .trainers.run_config import TrainConfig
 
     given = [_SHORT.sub(lambda found: _SHORTCUTS[found[0]], a) for a in arguments]
     path = Path(given.pop(0)) if given and "=" not in given[0] else None
