@@ -27,7 +27,7 @@ def systems_table(
     """
     measures = list(next(iter(evaluations.values())).values)
     table = Table(title=title, title_justify="left")
-    table.add_column("system", no_wrap=True)
+    table.add_column("system", overflow="fold")
     for measure in measures:
         table.add_column(label(measure), justify="right", no_wrap=True)
     for name, evaluation in evaluations.items():

@@ -150,8 +150,8 @@ def log_cost(model: SentenceTransformer, config: TrainSection, columns: int) -> 
     )
 
 
-def check_fills(rows: int, batch_size: int) -> None:
-    """Raise PyriteError unless the rows of a training fill one batch."""
+def check_fills(size: int, batch_size: int) -> None:
+    """Raise PyriteError unless the `size` pairs of a training fill one batch."""
     if size < batch_size:
         raise PyriteError(
             f"train.batch_size={batch_size}, but there are {size} training pairs;"

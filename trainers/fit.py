@@ -18,7 +18,6 @@ from sentence_transformers.sentence_transformer.training_args import (
 )
 from torch import Tensor
 
-from ..core.errors import PyriteError
 from ..core.store import Manifest, discard, publish
 from .arguments import arguments, check_fills, encoder_options, log_cost, tensorboard
 from .best import best_step, exhausted, measured

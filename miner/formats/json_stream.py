@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from .packed import chunks
 MAX_ITEM = 64 << 20
 _DECODER = json.JSONDecoder()
 _SPACE = " \t\r\n"
+_UNFINISHED = re.compile(r"[-+.eE0-9]*\Z")
 
 
 class JsonStream:
@@ -64,8 +66,8 @@ class JsonStream:
                 if isinstance(error, RecursionError) or not self._more(wanted):
                     raise self._fault(str(error)) from error
             else:
-                # a number that ends with the buffer may go on
-                if end < len(self._text) or not self._more(wanted):
+                # a number that ends with the buffer may go on, as 1 does in "1." and "1e+"
+                if not _UNFINISHED.match(self._text, end) or not self._more(wanted):
                     self._advance(end)
                     return value
             if len(self._text) - self._at > MAX_ITEM:
