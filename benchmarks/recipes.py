@@ -81,6 +81,7 @@ def config_of(options: argparse.Namespace, inside: Path, system: str, seed: int)
             "negatives": options.negatives,
             "learning_rate": options.learning_rate,
             "dropout": 0.0,
+            "bf16": options.bf16,
         },
     }
     return parse_config(TrainConfig, merged(common, RECIPES.get(system, {})), system)
@@ -120,7 +121,10 @@ def measure(config: TrainConfig, model: str, changes: dict[str, Any]) -> tuple[l
     kept = config.model_dump(mode="json", include={"threads", "cache_dir", "dataset", "encoder"})
     if "dataset" in changes:
         del kept["dataset"]
-    test = EvalConfig.model_validate(merged(kept, changes, {"encoder": {"model": model}}))
+    precision = {"encoder": {"dtype": "bfloat16"}} if config.train.bf16 else {}
+    test = EvalConfig.model_validate(
+        merged(kept, changes, precision, {"encoder": {"model": model}})
+    )
     opened = open_queries(test, test.dataset.eval_split)
     encoder, tokens = build_encoder(test), test.encoder.batch_tokens
     found = evaluate_in_memory(encoder, *opened, (MEASURE,), tokens)
@@ -262,6 +266,7 @@ def sizes_of(options: argparse.Namespace) -> str:
         f"{options.steps} steps of {options.batch} pairs, {options.negatives} negatives,"
         f" {options.seeds} seeds, rate {options.learning_rate:g},"
         f" {options.documents or 'all'} documents of {options.max_length} tokens"
+        f"{', bfloat16' * options.bf16}"
     )
 
 
@@ -289,6 +294,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--depth", type=int, default=100)
     parser.add_argument("--model", default="minilm")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--bf16", action="store_true", help="train and measure in bfloat16")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--beir", type=Path, help="a set to measure on without tuning")
     parser.add_argument("--beir-length", type=int, default=128)
@@ -312,6 +318,8 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     options = parsed()
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    # threads that spin while they wait are the slower the more else runs
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch
 

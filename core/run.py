@@ -25,16 +25,13 @@ from .sbert import EncoderConfig
 from .tables import Qrels
 
 
-class RunConfig(Section):
-    """A run: its name, its folders, its seed, its data and its model."""
+class FolderConfig(Section):
+    """A run's name, its folders and its seed."""
 
     name: str = Field("run", pattern=r"^[\w-][\w.-]*$", description="folder below runs_dir")
     runs_dir: str = "runs"
     cache_dir: str = Field("runs/.cache", description="embeddings and candidates, shared by runs")
     seed: int = Field(0, ge=0, lt=2**63)
-    threads: int = Field(0, ge=0, le=4096, description="CPU threads; 0: one for each core")
-    dataset: DatasetConfig = DatasetConfig()
-    encoder: EncoderConfig = EncoderConfig()
 
     @property
     def run_folder(self) -> Path:
@@ -45,7 +42,15 @@ class RunConfig(Section):
         return Path(self.cache_dir)
 
 
-def check_folders(config: RunConfig) -> None:
+class RunConfig(FolderConfig):
+    """A run: its name, its folders, its seed, its data and its model."""
+
+    threads: int = Field(0, ge=0, le=4096, description="CPU threads; 0: one for each core")
+    dataset: DatasetConfig = DatasetConfig()
+    encoder: EncoderConfig = EncoderConfig()
+
+
+def check_folders(config: FolderConfig) -> None:
     """Raise PyriteError, before any work, unless files can be made below `runs_dir`, `cache_dir`.
 
     Nothing is left behind: the first folder above that is there already is tried.

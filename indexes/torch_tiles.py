@@ -1,9 +1,9 @@
 """Exact search as tiles of matrix products with a running top-k, on CPU or CUDA.
 
-Where the processor multiplies bfloat16 in hardware (AMX), the products are taken in bfloat16, at
-several times the float32 rate. What that rounding can hide is bounded from the rounding errors of
-the vectors themselves, and `FlatIndex` searches wider where the bound leaves a query open: the
-results are the same bytes either way.
+Where the processor multiplies bfloat16 in hardware (AMX, AVX-512 BF16), the products are taken in
+bfloat16, at several times the float32 rate. What that rounding can hide is bounded from the
+rounding errors of the vectors themselves, and `FlatIndex` searches wider where the bound leaves a
+query open: the results are the same bytes either way.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ _TILE_DOCS = 8192
 _CUDA_TILE_DOCS = 262_144
 _HALF_ROUNDOFF = 2.0**-11
 _BFLOAT16_ROUNDOFF = 2.0**-8
+_SMALLEST = 2.0**-126
 
 
 def fast_bfloat16() -> bool:
-    """Whether this processor has matrix instructions for bfloat16."""
+    """Whether this processor multiplies bfloat16 itself, in tiles (AMX) or in vectors (AVX-512)."""
     capabilities = getattr(torch.cpu, "get_capabilities", None)
-    return capabilities is not None and bool(capabilities().get("amx_bf16"))
+    found = capabilities() if capabilities is not None else {}
+    return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
 
 
 class TorchProposer:
@@ -109,6 +111,8 @@ class TorchProposer:
             inputs = (
                 sizes * self._largest_error + norms(queries_BD - _rounded(queries_BD)) * largest
             )
+            # such instructions take numbers below the normal ones for zero
+            sums += queries_BD.shape[1] * _SMALLEST * (1 + sizes) * (1 + largest)
             # the products are added as float32, and the sum is rounded again
             return floor_B + 1.01 * (inputs + 2 * sums + _BFLOAT16_ROUNDOFF * np.abs(floor_B))
         if self._dtype is torch.float16:

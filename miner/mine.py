@@ -74,19 +74,27 @@ class Mined:
     reused: bool
 
 
-def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:
+def mine(
+    config: MineConfig,
+    encoder: Encoder | None = None,
+    prepared: Prepared | None = None,
+    folder: Path | None = None,
+) -> Mined:
     """Mine hard negatives for the training queries; finished stages are kept, never repeated.
 
-    Writes `negatives.parquet`, `reasons.npy`, `scores.png` and a manifest to
-    `<runs_dir>/<name>/negatives`. Raises PyriteError on bad input, before anything is overwritten.
+    Writes `negatives.parquet`, `reasons.npy`, `scores.png` and a manifest to `folder`, by default
+    `<runs_dir>/<name>/negatives`. `prepared` are vectors that are there already, of all training
+    queries or some. Raises PyriteError on bad input, before anything is overwritten.
     """
     check_folders(config)
-    prepared = prepare_mining(config, encoder or build_encoder(config))
+    if prepared is None:
+        prepared = prepare_mining(config, encoder or build_encoder(config))
+    home = config.run_folder if folder is None else folder
+    folder = folder or home / "negatives"
     inputs = search_inputs(config, prepared, prepared.qrels)
     retrieved = retrieve(inputs, config.retrieve, config.cache, config.threads)
     if retrieved.reused:
         logger.info("candidates: read again, nothing was searched (%s)", retrieved.key[:12])
-    folder = config.run_folder / "negatives"
     checks = open_checks(config.filters.denoise, prepared, retrieved, config.cache)
     key = _negatives_key(config, prepared, retrieved.key, checks)
     manifest = Manifest.read(folder)
@@ -99,7 +107,7 @@ def mine(config: MineConfig, encoder: Encoder | None = None) -> Mined:
     title = f"{config.name}: {config.sampler.label} per query"
     write_histogram(folder / "scores.png", tally, edges, title)
     _write_checks(checks, choice, prepared, retrieved.candidates, folder)
-    write_bytes(config.run_folder / "config.yaml", dump_config(config).encode())
+    write_bytes(home / "config.yaml", dump_config(config).encode())
     if config.retrieve.export:
         tables = (prepared.dataset.queries, prepared.dataset.corpus)
         export_candidates(retrieved.candidates, *tables, folder / CANDIDATES)

@@ -6,6 +6,7 @@ All positives but one of each query with several are hidden. A setting is then a
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +23,7 @@ from ..core.errors import PyriteError
 from ..core.ids import I64
 from ..core.progress import progress
 from ..core.rng import U64
-from ..core.run import Prepared, build_encoder, prepare_mining
+from ..core.run import Prepared, build_encoder, check_folders, prepare_mining
 from ..core.tables import Qrels
 from ..indexes.retrieve import retrieve
 from ..indexes.topk import exact_scores
@@ -118,6 +119,7 @@ def truth_test(
     Vectors and candidates are read where they are on disk. Memory: one block of queries. Raises
     PyriteError if no query has two positives with different texts, and what `mine` raises.
     """
+    check_folders(config)
     prepared = prepare_mining(config, encoder or build_encoder(config))
     hidden = hidden_of(config, prepared)
     if not hidden.places.size:
@@ -278,21 +280,28 @@ def _row(setting: Setting, sums_Q3: npt.NDArray[np.float64], seed: int) -> Truth
 def _interval(
     part_Q: npt.NDArray[np.float64], whole_Q: npt.NDArray[np.float64], seed: int
 ) -> Interval | None:
-    """Percentile bootstrap interval, 95%, of the ratio of two sums over queries."""
+    """Percentile bootstrap interval, 95%, of the ratio of two sums over queries.
+
+    Resamples in which nothing was drawn have no ratio and do not count.
+    """
     if part_Q.size < 2:
         return None
 
     def ratio(part: Any, whole: Any, axis: int) -> Any:
-        return part.sum(axis=axis) / np.maximum(whole.sum(axis=axis), 1)
+        total = whole.sum(axis=axis)
+        return np.where(total > 0, part.sum(axis=axis) / np.maximum(total, 1), np.nan)
 
-    found = stats.bootstrap(
-        (part_Q, whole_Q),
-        ratio,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=max(1, 2_000_000 // part_Q.size),
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            (part_Q, whole_Q),
+            ratio,
+            paired=True,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            batch=max(1, 2_000_000 // part_Q.size),
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
+    low, high = np.nanpercentile(found.bootstrap_distribution, (2.5, 97.5))
+    return float(low), float(high)

@@ -15,10 +15,10 @@ import pytest
 
 from pyrite.core.digest import u64
 from pyrite.core.encoder import F32
-from pyrite.core.encoders import openai as module
 from pyrite.core.encoders.config import OpenAIConfig
 from pyrite.core.encoders.openai import OpenAIEncoder
 from pyrite.core.sbert import EncoderConfig
+from pyrite.core.server import connection
 
 KEY = "sk-very-secret-0123456789"
 WIDTH = 8
@@ -153,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A running server, a key in the environment, and retries without long waits."""
-    monkeypatch.setattr(module, "_BACKOFF_S", 0.02)
+    monkeypatch.setattr(connection, "BACKOFF_S", 0.02)
     monkeypatch.setenv("PYRITE_TEST_KEY", KEY)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Server() as running:

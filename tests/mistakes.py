@@ -148,7 +148,7 @@ def machine_cases() -> dict[str, Case]:
                 verb=verb,
             )
             for key in ("runs_dir", "cache_dir")
-            for verb in ("mine", "suggest", "train", "eval")
+            for verb in ("mine", "suggest", "truth", "train", "eval")
         },
         "corrupt manifest of texts": Case(
             ("TMP/cache/texts/", "not a readable manifest", "delete TMP/cache/texts/"),
@@ -238,7 +238,7 @@ def cross_encoder_cases() -> dict[str, Case]:
         return Case(says, (*model, f"{here}.{override}"))
 
     def reranker(override: str, *says: str) -> Case:
-        model = ("train.kind=cross-encoder", "reranker.max_length=32")
+        model = ("train={kind: cross-encoder}", "reranker.max_length=32")
         return Case(says, (*model, f"reranker.{override}"), verb="train")
 
     return {

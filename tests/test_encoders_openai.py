@@ -28,10 +28,10 @@ from pyrite.core.config import dump_config, load_config, parse_config
 from pyrite.core.digest import digest_texts
 from pyrite.core.embeddings import StoreLayout, embed
 from pyrite.core.encoders.config import OpenAIConfig
-from pyrite.core.encoders.limits import RateLimiter
 from pyrite.core.encoders.openai import OpenAIEncoder
 from pyrite.core.errors import PyriteError
 from pyrite.core.sbert import EncoderConfig
+from pyrite.core.server.limits import RateLimiter
 from pyrite.core.tables import TextTable, write_texts
 
 pytest.importorskip("openai", reason="the extra `openai` is not installed")

@@ -32,11 +32,11 @@ from embedding_server import (
     status,
 )
 
-from pyrite.core.encoders import openai as module
 from pyrite.core.encoders.openai import OpenAIEncoder
-from pyrite.core.encoders.replies import from_exception, retry_after
 from pyrite.core.errors import PyriteError
 from pyrite.core.sbert import EncoderConfig
+from pyrite.core.server import connection
+from pyrite.core.server.failures import Knobs, from_exception, retry_after
 
 openai = pytest.importorskip("openai", reason="the extra `openai` is not installed")
 
@@ -97,7 +97,7 @@ def test_retry_after_is_waited_for_by_every_request(server: Server) -> None:
 
 
 def test_back_off_doubles(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_BACKOFF_S", 0.1)
+    monkeypatch.setattr(connection, "BACKOFF_S", 0.1)
     server.script = [status(500)] * 3
     made(server, max_retries=3).encode_documents(["x"])
     waits = np.diff(server.times)
@@ -195,7 +195,7 @@ def test_only_a_server_that_once_answered_may_be_away(name: str) -> None:
     error = openai.APITimeoutError(request)
     error.__cause__ = type(name, (Exception,), {})("nobody there")
     for reached in (False, True):
-        failure = from_exception(error, settings("http://127.0.0.1/v1"), reached)
+        failure = from_exception(error, Knobs("s", "", ""), 5.0, reached)
         assert failure.again is reached
         assert failure.reason == "cannot be reached (nobody there)"
 

@@ -174,12 +174,16 @@ def test_the_pasted_sections_mean_the_setting(setting: Setting, tmp_path: Path) 
 
 def test_a_window_stands_in_place_of_a_mix() -> None:
     mix = [{"name": "topk", "n": 2, "source": "dense"}, {"name": "random", "n": 3}]
-    sampler = parse_config(SamplerConfig, {"mix": mix, "on_short": ["relax"]})
+    # with a mix its parts alone count, so what stands beside them must not reach a window
+    beside = {"source": "bm25s", "cluster": "second_nearest"}
+    sampler = parse_config(SamplerConfig, {"mix": mix, "on_short": ["relax"], **beside})
     for setting in settings(FilterConfig(), sampler):
         assert setting.sampler.total == 5
         assert setting.sampler.on_short == ["relax"]
         alone = setting.family in {"window", "simans"}
         assert bool(setting.sampler.mix) is not alone
+        kept = (setting.sampler.source, setting.sampler.cluster)
+        assert kept == ((None, "any") if alone else tuple(beside.values()))
         pasted = parse_config(SamplerConfig, setting.sections()["sampler"])
         assert pasted == setting.sampler
 

@@ -166,6 +166,22 @@ def test_dropped_queries_fill_nothing(several: Path, tmp_path: Path) -> None:
     assert found.filled == pytest.approx(sum(len(r["scores"]) for r in rows) / (4 * QUERIES))
 
 
+def test_fall_backs_add_no_hidden_positives(several: Path, tmp_path: Path) -> None:
+    bare = {"name": "topk", "n": 4}
+    relaxed = {**bare, "on_short": ["relax"]}
+    filters = {"margin": 0.1}
+    plain, found = (
+        suggest(settings(tmp_path, several, filters=filters, sampler=s), encoder=BagOfWords())
+        for s in (bare, relaxed)
+    )
+    assert plain.outcomes[0].short > 0
+    for one, other in zip(plain.outcomes, found.outcomes, strict=True):
+        assert one.hidden is not None
+        assert other.hidden is not None
+        assert one.hidden.drawn == other.hidden.drawn
+        assert one.false_negatives == other.false_negatives
+
+
 SAMPLERS: list[dict[str, Any]] = [
     {"name": "saha", "n": 2},
     {"name": "scincl", "n": 2, "c_hard": 4, "k_share": 0.05},

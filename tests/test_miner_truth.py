@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import BagOfWords, write_dataset
+from hypothesis import given
+from hypothesis import settings as settings_of
+from hypothesis import strategies as st
 from test_miner_mine import positives_of, rows_of, settings
 
 from pyrite.core.config import parse_config
@@ -15,7 +18,7 @@ from pyrite.miner.filters import FilterConfig
 from pyrite.miner.mine import mine
 from pyrite.miner.samplers import SamplerConfig
 from pyrite.miner.suggest_grid import Setting
-from pyrite.miner.truth import Truth, hidden_of, truth_test
+from pyrite.miner.truth import Truth, _interval, hidden_of, truth_test
 from pyrite.miner.truth_report import truth_table
 
 OPEN = FilterConfig()
@@ -109,6 +112,33 @@ def test_the_top_holds_hidden_positives_and_random_documents_few(
         assert low <= row.false_negatives <= high
         assert row.hardness_ci95[0] <= row.hardness <= row.hardness_ci95[1]
     assert rows["topk"].false_negatives_ci95[0] < rows["topk"].false_negatives_ci95[1]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_resample_that_draws_nothing_has_no_ratio() -> None:
+    # of three queries one draws: the ratio of every resample that holds it is that query's
+    gaps, drawn = np.array([-0.8, 0.0, 0.0]), np.array([4.0, 0.0, 0.0])
+    assert _interval(gaps, drawn, seed=0) == pytest.approx((-0.2, -0.2))
+    assert _interval(gaps[:1], drawn[:1], seed=0) is None
+
+
+@given(seed=st.integers(0, 999), size=st.integers(2, 9))
+@settings_of(max_examples=20, deadline=None)
+def test_an_interval_is_that_of_plain_resampling(seed: int, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, 3, size).astype(np.float64)
+    drawn[0] = 2
+    gaps = -drawn * rng.random(size)
+    ratios = []
+    for _ in range(4000):
+        rows = rng.integers(0, size, size)
+        if drawn[rows].sum():
+            ratios.append(gaps[rows].sum() / drawn[rows].sum())
+    found = _interval(gaps, drawn, seed)
+    assert found is not None
+    wanted = np.quantile(ratios, (0.025, 0.975))
+    spread = max(ratios) - min(ratios)
+    assert found == pytest.approx(wanted, abs=0.2 * spread + 1e-9)
 
 
 def test_the_default_grid_the_table_and_repetition(tmp_path: Path, several: Path) -> None:

@@ -71,3 +71,39 @@ def _vocabulary() -> dict[str, int]:
     tokens += [f"w{i}" for i in range(WORDS)]
     tokens += [*signs, *(f"##{sign}" for sign in signs), *string.punctuation]
     return {token: at for at, token in enumerate(tokens)}
+
+
+_TEMPLATE = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def tiny_language_model(folder: Path, positions: int, seed: int = 0, template: bool = True) -> Path:
+    """Write a random one-layer Llama that reads bytes, with or without a chat template."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    letters = ["<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(letters)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    if template:
+        fast.chat_template = _TEMPLATE
+    fast.save_pretrained(str(folder))
+    config = LlamaConfig(
+        vocab_size=len(letters),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=positions,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        LlamaForCausalLM(config).save_pretrained(str(folder))
+    return folder

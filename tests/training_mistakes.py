@@ -49,6 +49,73 @@ def training_cases() -> dict[str, Case]:
         "unknown measure to stop by": Case(
             ("'hits@3'", "ndcg@k"), (f"{split}=dev", "train.early_stopping.measure=hits@3")
         ),
+        "datasets with a rule for one": Case(
+            ("train.batches=ngame", "train.datasets", "set train.batches=random"),
+            ("train.datasets=[{}]", "train.batches=ngame"),
+        ),
+        "the same dataset twice": given("train.datasets=[{}, {weight: 2}]", "1 is the same as"),
+        "a dataset of no weight": Case(
+            ("train.datasets.0.weight=0", "greater than 0"), ("train.datasets=[{weight: 0}]",)
+        ),
+        "a dataset that is held out": Case(
+            ("train.datasets.0.dataset.train_split=test", "held out", "another split"),
+            ("train.datasets=[{dataset: {path: TMP/data, train_split: test}}]",),
+        ),
+        "a dataset too small for its weight": Case(
+            ("train.datasets.1.weight=1e-05", "so none", "raise it"),
+            ("train.datasets=[{}, {weight: 1.0e-5, sampler: {n: 1}}]",),
+            verb="train",
+        ),
+        "a dataset too small for a batch": Case(
+            ("train.batch_size=9", "train.datasets.0 (TMP/data) has 3", "at most 3"),
+            ("train.datasets=[{}]", "train.batch_size=9"),
+            spoil=lambda folder: (folder / "data/qrels/train.tsv").write_text(
+                "".join((folder / "data/qrels/train.tsv").open(encoding="utf-8").readlines()[:4])
+            ),
+            verb="train",
+        ),
+        "no such dataset": Case(
+            ("TMP/nowhere", "no such dataset folder"),
+            ("train.datasets=[{}, {dataset: {path: TMP/nowhere}}]",),
+            verb="train",
+        ),
+        "a guide for nothing": Case(
+            ("train.guide has no effect", "train.loss.name=info_nce", "gist"),
+            ("train.guide={model: minilm}",),
+        ),
+        "products of unit vectors": Case(
+            ("train.loss.guide_similarity=dot", "set encoder.normalize=false"),
+            ("train.loss={name: gist, guide_similarity: dot}",),
+        ),
+        "products of no guide": Case(
+            ("train.loss.guide_similarity=dot", "source=bm25_queries", "set train.loss.source"),
+            ("train.loss={name: soft_info_nce, source: bm25_queries, guide_similarity: dot}",),
+        ),
+        "a key that the kind does not read": Case(
+            ("train.kind=cross-encoder", "train.steps", "set reranker.steps"),
+            ("train.kind=cross-encoder",),
+        ),
+        "a gate without a split": Case(
+            ("refresh.gate: max_ndcg_drop=0.1", "set split beside it"),
+            ("refresh={mode: sync, gate: {max_ndcg_drop: 0.1}}",),
+        ),
+        "a gate by the held-out split": Case(
+            ("refresh.gate.split=test", "dataset.eval_split", "third"),
+            ("refresh={mode: sync, gate: {split: test}}",),
+        ),
+        "a gate by no split": Case(
+            ("refresh.gate.split=dev", "TMP/data/qrels/dev.tsv", "no such split", "dataset.path"),
+            ("refresh={mode: sync, gate: {split: dev}}",),
+            verb="train",
+        ),
+        "an overlap over 1": Case(
+            ("refresh.gate.min_overlap=2", "less than or equal to 1"),
+            ("refresh={mode: sync, gate: {min_overlap: 2}}",),
+        ),
+        "a trigger without a share": Case(
+            ("refresh.trigger: ", "easy_share", "set it, as 0.9"),
+            ("refresh={mode: sync, trigger: {window: 5}}",),
+        ),
         "unknown schedule": given("train.schedule=sine", "'inverse_sqrt'"),
         "no repository": given("train.push_to_hub=model", "'model'", "pattern"),
         "no token": given("train.push_to_hub=a/b", "HF_TOKEN", "null", verb="train"),

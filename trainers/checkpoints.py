@@ -14,7 +14,7 @@ from .best import best_step
 from .processes import is_main, process_count, wait_for_all
 
 CHECKPOINTS = "checkpoints"
-_KEPT = 2
+KEPT = 2
 _STATE = "trainer_state.json"
 
 
@@ -90,6 +90,6 @@ def _same(manifest: Manifest, key: str) -> bool:
 
 def _remove_old(folder: Path, best: int | None) -> None:
     steps = sorted(int(path.name.rpartition("-")[2]) for path in folder.glob("checkpoint-*"))
-    for step in steps[:-_KEPT]:
+    for step in steps[:-KEPT]:
         if step != best:
             shutil.rmtree(checkpoint_folder(folder, step))

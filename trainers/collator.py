@@ -64,7 +64,11 @@ class DrawingCollator(SentenceTransformerDataCollator):  # type: ignore[misc]
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         """A batch as sentence-transformers' own collator makes it of text columns."""
         rows = np.array([feature[ROW] for feature in features], dtype=np.int64)
-        drawn = self.drawer.examples(rows, *self.clock.read(int(rows[0])))
+        return self.collate(rows, *self.clock.read(int(rows[0])))
+
+    def collate(self, rows: I64, epoch: int, step: int) -> dict[str, Any]:
+        """The batch of `rows` int64 [B] in `step` of `epoch`, both from 0."""
+        drawn = self.drawer.examples(rows, epoch, step)
         docs = np.column_stack((drawn.positives_B, drawn.negatives_Bn))
         query_rows = self.drawer.rows.queries.array[rows]
         texts = [self.queries.texts(query_rows)]

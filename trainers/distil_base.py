@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .guide import Guide
+from .guide import FrozenVectors
 from .logits import Sides
 from .loss import ContrastiveLoss
 from .masks import MISSING, first_copies
@@ -22,7 +22,7 @@ class BaseDistilledLoss(ContrastiveLoss):
     neither. The base's vectors are looked up.
     """
 
-    def __init__(self, *args: Any, base: Guide, weight: float, **options: Any) -> None:
+    def __init__(self, *args: Any, base: FrozenVectors, weight: float, **options: Any) -> None:
         """`base` holds the untrained model's vectors; the rest is `ContrastiveLoss`'s."""
         super().__init__(*args, **options)
         self.base = base

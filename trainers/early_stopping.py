@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from sentence_transformers.base.evaluation import BaseEvaluator
 from transformers import TrainerCallback
 
-from ..core.digest import digest_array, digest_json
 from ..core.embeddings import Embeddings
-from ..core.errors import PyriteError
-from ..core.run import RunConfig, open_queries
+from ..core.run import RunConfig
 from ..core.sbert import SentenceTransformerEncoder
 from ..eval.in_memory import evaluate_in_memory
 from .best import PREFIX, exhausted
+from .dev_split import dev_key, open_dev
 from .train_config import EarlyStoppingSection
 
 if TYPE_CHECKING:
@@ -37,34 +35,13 @@ class DevEvaluator(BaseEvaluator):  # type: ignore[misc]
         super().__init__()
         split = section.split or ""
         self._run, self._section, self._corpus = run, section, corpus
-        try:
-            self._dataset, self._qrels, self._rows = open_queries(run, split)
-        except PyriteError as error:
-            raise PyriteError(
-                f"train.early_stopping.split={split}: {error}; add this split to the dataset of"
-                " dataset.path, or set train.early_stopping.split to one that it has beside"
-                f" dataset.train_split={run.dataset.train_split} and"
-                f" dataset.eval_split={run.dataset.eval_split}"
-            ) from error
-        for key, other in (
-            ("train_split", run.dataset.train_split),
-            ("eval_split", run.dataset.eval_split),
-        ):
-            rows = self._dataset.qrels(other, run.dataset.min_grade).with_positives()
-            both = np.intersect1d(rows, self._rows).size
-            if both:
-                raise PyriteError(
-                    f"train.early_stopping.split={split}: {both} of its {self._rows.size} queries"
-                    f" are in dataset.{key}={other} too; set it to a split of other queries"
-                )
+        self._dataset, self._qrels, self._rows = open_dev(run, split, "train.early_stopping.split")
         self.primary_metric = f"{PREFIX}{section.measure}"
 
     @property
     def key(self) -> str:
         """Digest of the judgements that decide which weights are the best."""
-        qrels = self._qrels
-        arrays = (self._rows, qrels.indptr, qrels.docs, qrels.grades)
-        return digest_json([digest_array(array) for array in arrays])
+        return dev_key(self._qrels, self._rows)
 
     def __call__(
         self,

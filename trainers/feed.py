@@ -27,6 +27,7 @@ from .drawer import Drawer
 from .epoch_batches import Clock, EpochBatches, steps_in
 from .loss import ContrastiveLoss
 from .masks import MISSING
+from .mixture import MixedBatches
 from .pool import Pools
 from .processes import is_main, process_count
 from .replace import Replacer
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import datasets
 
     from .logits import Sides
+    from .mixed_feed import MixedFeed
     from .step import Step
 
 logger = logging.getLogger(__name__)
@@ -88,7 +90,7 @@ class Feed:
 
         for module in loss.modules():
             if isinstance(module, ContrastiveLoss):
-                module.observer = observe
+                module.observers.append(observe)
 
 
 def own_scores(step: Step, sides: Sides) -> tuple[I64, F32]:
@@ -178,7 +180,7 @@ def check_replace(config: TrainSection, processes: int) -> None:
 class KeepFeed(TrainerCallback):  # type: ignore[misc]
     """Saves with a checkpoint which generation and which replacements are in force."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed | MixedFeed) -> None:
         self._feed = feed
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -214,7 +216,7 @@ class KeepFeed(TrainerCallback):  # type: ignore[misc]
 class FeedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
     """The trainer with a feed's rows, batches and draws."""
 
-    def __init__(self, feed: Feed, prompts: dict[str, str], **options: Any) -> None:
+    def __init__(self, feed: Feed | MixedFeed, prompts: dict[str, str], **options: Any) -> None:
         self._feed = feed
         model = options["model"]
         super().__init__(
@@ -224,6 +226,6 @@ class FeedTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
             **options,
         )
 
-    def get_batch_sampler(self, *args: Any, **kwargs: Any) -> EpochBatches:
+    def get_batch_sampler(self, *args: Any, **kwargs: Any) -> EpochBatches | MixedBatches:
         """The feed's batches, whatever the trainer's own arguments say."""
         return self._feed.batches

@@ -32,11 +32,14 @@ from .early_stopping import DevEvaluator, StopEarly
 from .feed import Feed, FeedTrainer
 from .interpolate import copy_weights, interpolate
 from .lora import add_lora, merge_lora
+from .mixed_feed import MixedFeed
 from .processes import is_main, main_first, wait_for_all
 from .train_config import TrainSection
 
 if TYPE_CHECKING:
     import datasets
+
+    from .refresh_callback import RefreshCallback
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +49,7 @@ _MODEL = "model"
 def fit(
     model: SentenceTransformer,
     loss: torch.nn.Module,
-    texts: datasets.Dataset | Feed,
+    texts: datasets.Dataset | Feed | MixedFeed,
     config: TrainSection,
     folder: Path,
     key: str,
@@ -55,13 +58,14 @@ def fit(
     *,
     dev: DevEvaluator | None = None,
     facts: Mapping[str, Any] | None = None,
+    refresh: RefreshCallback | None = None,
 ) -> float:
     """Train `model` in place by `loss` and save it to `folder`; returns the mean training loss.
 
     An earlier run with the same `key` that was killed is continued at its last whole checkpoint,
     with the same batches in the same order. `texts` are columns, or a feed that draws them. `dev`
-    measures for `config.early_stopping`; `facts` go into the model's manifest. Raises PyriteError
-    if the rows do not fill one batch.
+    measures for `config.early_stopping`; `facts` go into the model's manifest; `refresh` swaps
+    what the feed draws from. Raises PyriteError if the rows do not fill one batch.
     """
     size, columns, kind = _source(texts, loss, prompts)
     check_fills(size, config.batch_size)
@@ -86,6 +90,8 @@ def fit(
         evaluator=dev,
     )
     trainer.add_callback(StopEarly(config.early_stopping.patience))
+    if refresh is not None:
+        refresh.attach(trainer)
     if "tensorboard" in config.report_to:
         trainer.add_callback(tensorboard(folder / "logs"))
     finish = partial(_finish, model, config, base)
@@ -93,10 +99,10 @@ def fit(
 
 
 def _source(
-    texts: datasets.Dataset | Feed, loss: torch.nn.Module, prompts: dict[str, str]
+    texts: datasets.Dataset | Feed | MixedFeed, loss: torch.nn.Module, prompts: dict[str, str]
 ) -> tuple[int, int, Callable[..., SentenceTransformerTrainer]]:
     """How many rows there are, how many texts in each, and the trainer that they come in."""
-    if isinstance(texts, Feed):
+    if isinstance(texts, (Feed, MixedFeed)):
         texts.watch(loss)
         return len(texts.dataset), len(texts.columns), partial(FeedTrainer, texts, prompts)
     columns = sum(name != "label" for name in texts.column_names)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..core.errors import PyriteError
 from ..core.rng import combine, splitmix64, stream
 from .estimators.noise import noise_negatives
-from .guide import Guide
+from .guide import FrozenVectors
 from .logits import Sides
 from .loss_config import LossSection
 from .masks import Known
@@ -53,7 +53,7 @@ class ContrastiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         config: LossSection | None = None,
         *,
         known: Known | None = None,
-        guide: Guide | None = None,
+        guide: FrozenVectors | None = None,
         clusters: Tensor | None = None,
         mini_batch_size: int | None = None,
         mini_batch_num_tokens: int | None = None,
@@ -75,7 +75,7 @@ class ContrastiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         self.gather_across_devices = gather_across_devices
         self.mini_batch_size = mini_batch_size or _ROWS
         self.mini_batch_num_tokens = mini_batch_num_tokens
-        self.observer: Callable[[Step, Sides], None] | None = None
+        self.observers: list[Callable[[Step, Sides], None]] = []
         self.uses_gradient_cache = bool(mini_batch_size or mini_batch_num_tokens)
         none = torch.empty(0, dtype=torch.int64)
         self.register_buffer("known_pairs", known.pairs_P if known else none, persistent=False)
@@ -117,8 +117,8 @@ class ContrastiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         )
         # autocast would multiply the float32 vectors in its own, coarser dtype
         with torch.autocast(sides.queries_GD.device.type, enabled=False):
-            if self.observer is not None:
-                self.observer(step, sides)
+            for observe in self.observers:
+                observe(step, sides)
             if not with_backward:
                 part = part_of(rows)
                 self._note(part.clamped, step)
@@ -223,7 +223,9 @@ class ContrastiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         return self.config.model_dump(mode="json", exclude_none=True)
 
 
-def _check(config: LossSection, guide: Guide | None, clusters: Tensor | None, gather: bool) -> None:
+def _check(
+    config: LossSection, guide: FrozenVectors | None, clusters: Tensor | None, gather: bool
+) -> None:
     if config.needs_guide and guide is None:
         raise PyriteError(f"train.loss.name={config.name} needs a guide model's vectors")
     if config.name == "cluster_ns" and clusters is None:

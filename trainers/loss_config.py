@@ -34,9 +34,12 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "hardness": {"alpha": 5.0, "where": "hard"},
     "debiased": {"tau_plus": 0.001},
     "hcl": {"beta": 1.0, "tau_plus": 0.0, "detach": False},
-    "dclr": {"phi": 0.9, "noise": 1.0},
-    "soft_info_nce": {"source": "guide", "alpha": 1.3, "beta": 0.7, "spread": 0.1, "floor": 0.1},
-    "gist": {"margin": 0.0, "relative": False},
+    "dclr": {"phi": 0.9, "noise": 1.0, "guide_similarity": "cos"},
+    "soft_info_nce": {
+        **{"source": "guide", "alpha": 1.3, "beta": 0.7, "spread": 0.1, "floor": 0.1},
+        "guide_similarity": "cos",
+    },
+    "gist": {"margin": 0.0, "relative": False, "guide_similarity": "cos"},
     "cluster_ns": {"weight": 1e-4, "alpha": 0.2, "beta": 0.5},
     "ccl": {"margin": 0.5, "weight": 1.0},
     "pairwise": {"weight": 1.0},
@@ -82,7 +85,12 @@ class LossSection(Section):
     where: Literal["in_batch", "hard", "all"] | None = Field(
         None, description="hardness: which negatives"
     )
-    phi: float | None = Field(None, description="dclr: the guide's cosine over which weight is 0")
+    guide_similarity: Literal["cos", "dot"] | None = Field(
+        None, description="dclr, gist, soft_info_nce: cosine of the guide's vectors, or product"
+    )
+    phi: float | None = Field(
+        None, description="dclr: the guide's similarity over which weight is 0"
+    )
     noise: float | None = Field(
         None, ge=0, description="dclr: noise negatives per row of the batch"
     )
@@ -146,6 +154,11 @@ class LossSection(Section):
     @model_validator(mode="after")
     def _ranges(self) -> LossSection:
         name, alpha, beta = self.name, self.alpha or 0.0, self.beta or 0.0
+        if self.guide_similarity == "dot" and not self.needs_guide:
+            raise ValueError(
+                "train.loss.guide_similarity=dot has no effect with"
+                f" train.loss.source={self.source}; set train.loss.source=guide"
+            )
         if (self.tau_plus or 0.0) > 0 and self.similarity == "dot":
             raise ValueError(
                 f"train.loss.name={name} has a floor that holds for cosines only; set"
@@ -168,6 +181,11 @@ class LossSection(Section):
     def needs_guide(self) -> bool:
         """Whether vectors of another, frozen model decide weights or masks."""
         return self.name in GUIDED or (self.name == "soft_info_nce" and self.source == "guide")
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether vectors of a frozen model are looked up, for a guide or for clusters."""
+        return self.needs_guide or self.name == "cluster_ns"
 
     @property
     def needs_teacher(self) -> bool:

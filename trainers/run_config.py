@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 
 from ..eval.evaluate import EvalConfig
 from ..miner.mine import MineConfig
 from .draw_config import FIRST_REPLACEMENT
+from .refresh_config import RefreshSection, steps_ahead
 from .reranker_config import RerankerSection
-from .train_config import TrainSection
+from .train_config import EarlyStoppingSection, TrainSection
 
 
 class TrainConfig(MineConfig, EvalConfig):
@@ -16,6 +17,49 @@ class TrainConfig(MineConfig, EvalConfig):
 
     train: TrainSection = TrainSection()
     reranker: RerankerSection = RerankerSection()
+    refresh: RefreshSection = RefreshSection()
+
+    def set_runs(self) -> tuple[TrainConfig, ...]:
+        """For each of `train.datasets` the run that it would be alone.
+
+        An item that changes nothing is the run itself; the folders of the others lie below
+        `datasets` in the run's folder. Raises ValueError for settings that cannot be combined.
+        """
+        alone = {"datasets": (), "early_stopping": EarlyStoppingSection(), "push_to_hub": None}
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        fields["train"] = self.train.model_copy(update=alone)
+        found = []
+        for at, entry in enumerate(self.train.datasets):
+            changes: dict[str, object] = dict(entry.sections)
+            changes["encoder"] = self.encoder.model_copy(update=entry.prompts)
+            if any(fields[name] != value for name, value in changes.items()):
+                changes |= {"runs_dir": str(self.run_folder / "datasets"), "name": str(at)}
+            try:
+                found.append(TrainConfig.model_validate({**fields, **changes}))
+            except ValidationError as error:
+                message = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(f"train.datasets.{at}: {message}") from error
+        return tuple(found)
+
+    @model_validator(mode="after")
+    def _sets_can_be_mined(self) -> TrainConfig:
+        runs = self.set_runs()
+        seen: list[object] = []
+        for at, run in enumerate(runs):
+            alike = (run.dataset, run.retrieve, run.filters, run.sampler, run.encoder)
+            if alike in seen:
+                raise ValueError(
+                    f"train.datasets.{at} is the same as train.datasets.{seen.index(alike)}; remove"
+                    " one and give the other the weight of both"
+                )
+            seen.append(alike)
+            splits = self.dataset.eval_split, self.train.early_stopping.split
+            if run.dataset.path == self.dataset.path and run.dataset.train_split in splits:
+                raise ValueError(
+                    f"train.datasets.{at}.dataset.train_split={run.dataset.train_split} is held out"
+                    " of this run's training; set it to another split"
+                )
+        return self
 
     @model_validator(mode="after")
     def _enough_are_mined(self) -> TrainConfig:
@@ -71,12 +115,55 @@ class TrainConfig(MineConfig, EvalConfig):
         return self
 
     @model_validator(mode="after")
-    def _dev_is_its_own(self) -> TrainConfig:
-        split = self.train.early_stopping.split
-        for key in ("train_split", "eval_split"):
-            if split is not None and split == getattr(self.dataset, key):
+    def _guide_has_products(self) -> TrainConfig:
+        guide = self.train.guide or self.encoder
+        key = "encoder" if self.train.guide is None else "train.guide"
+        if self.train.loss.guide_similarity == "dot" and guide.normalize:
+            raise ValueError(
+                f"train.loss.guide_similarity=dot with {key}.normalize=true: products of unit"
+                f" vectors are cosines; set {key}.normalize=false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_refreshed(self) -> TrainConfig:
+        refresh, train = self.refresh, self.train
+        if refresh.mode == "off":
+            return self
+        clashes = {
+            f"train.kind={train.kind} has negatives of its own": train.kind != "encoder",
+            "train.draw=replace moves on in the first list": train.draw == "replace",
+            "train.datasets mines each set alone": bool(train.datasets),
+            f"train.loss.name={train.loss.name} needs scores of each negative by a cross-encoder":
+                train.loss.needs_teacher,
+            f"train.doubt={train.doubt} needs scores of each negative by a cross-encoder":
+                train.doubt != "none",
+        }
+        for reason, holds in clashes.items():
+            if holds:
                 raise ValueError(
-                    f"train.early_stopping.split={split} is dataset.{key} too; set it to a third"
-                    " split, such as dev"
+                    f"refresh.mode={refresh.mode}: {reason}; change that or set refresh.mode=off"
                 )
+        ahead = steps_ahead(train.num_workers)
+        if refresh.least_steps < ahead:
+            name = "every_steps" if refresh.trigger.easy_share is None else "trigger.min_steps"
+            raise ValueError(
+                f"refresh.{name}={refresh.least_steps}, but new negatives are in force only"
+                f" {ahead} steps after a border, with train.num_workers={train.num_workers}; set it"
+                f" to at least {ahead}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _dev_is_its_own(self) -> TrainConfig:
+        splits = {
+            "train.early_stopping.split": self.train.early_stopping.split,
+            "refresh.gate.split": self.refresh.gate.split,
+        }
+        for knob, split in splits.items():
+            for key in ("train_split", "eval_split"):
+                if split is not None and split == getattr(self.dataset, key):
+                    raise ValueError(
+                        f"{knob}={split} is dataset.{key} too; set it to a third split, such as dev"
+                    )
         return self

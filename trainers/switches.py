@@ -52,6 +52,10 @@ class Switches:
         """The numbers at `places` once every change is in force, int64."""
         return np.asarray((self._words.array[places] >> _STEP_BITS) & _VALUE)
 
+    def since(self, places: I64) -> I64:
+        """The steps from which on the latest numbers at `places` are in force, int64."""
+        return np.asarray(self._words.array[places] & _STEP)
+
     def change(self, places: I64, values: Any, since: int) -> None:
         """Set the numbers at `places` to `values` from step `since` on.
 
@@ -59,3 +63,9 @@ class Switches:
         """
         word = (self.latest(places) << _VALUE_BITS) | np.asarray(values, dtype=np.int64)
         self._words.array[places] = (word << _STEP_BITS) | since
+
+
+def numbers_in(words_N: I64) -> set[int]:
+    """All numbers, in force or not any more, that the words of switches hold."""
+    found = np.concatenate((words_N >> (_STEP_BITS + _VALUE_BITS), (words_N >> _STEP_BITS) & _VALUE))
+    return set(found.tolist())

@@ -2,39 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
 from ..core.digest import digest_json
+from ..core.encoder import Role
 from ..core.errors import PyriteError
-from ..core.run import check_folders
+from ..core.run import RunConfig, check_folders
 from ..core.sbert import EncoderConfig, SentenceTransformerEncoder, load_model, prompt_for
 from ..core.store import Manifest, atomic_write, discard, write_json
 from ..eval.evaluate import Evaluation, evaluate_encoder
 from ..eval.significance import Comparison, compare
 from ..miner.mine import Mined, mine
 from .arguments import check_model, check_training
+from .dev_split import dev_key, open_dev
 from .early_stopping import DevEvaluator
+from .feed import Feed
 from .fit import finished, fit
 from .hub import check_token, push
 from .loss_config import OF_LISTS, LossSection
 from .make_feed import make_feed
-from .make_loss import make_loss
+from .make_loss import guide_facts, make_loss
+from .mixed_feed import MinedSet, MixedFeed, MixedRows, check_sets, make_mixed_feed, mine_sets
 from .model_card import write_card
 from .processes import by_main, is_main, join_processes, main_first, process_count, wait_for_all
+from .refresh_callback import RefreshCallback
+from .refresh_config import steps_ahead
+from .refresh_home import RefreshHome
+from .refresh_log import RefreshLog
+from .refresh_report import PLOT, plot
 from .run_config import TrainConfig
 from .train_config import NOT_IN_KEY, TrainSection
 from .train_query_side import train_query_side
 from .train_reranker import train_reranker
+from .training_set import TrainingSet
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+    from .feed import Feed
+    from .training_set import TrainingSet
 
 logger = logging.getLogger(__name__)
 
@@ -110,16 +128,20 @@ def _check(config: TrainConfig) -> None:
 
 def _train_encoder(config: TrainConfig) -> tuple[Mined, dict[str, Evaluation]]:
     check_training(config.train, config.encoder.device)
+    main_first(lambda: check_sets(config))
     if config.train.push_to_hub is not None:
         check_token(config.train.push_to_hub)
     stopping = config.train.early_stopping
     dev = main_first(lambda: DevEvaluator(config, stopping)) if stopping.split else None
+    # a split that cannot judge is to be known now, not at the first refresh
+    main_first(lambda: _gate_key(config))
     encoder = SentenceTransformerEncoder(config.encoder)
     check_model(encoder.model, config.train)
     mined = main_first(lambda: mine(config, encoder))
     evaluations = {BASE: by_main(lambda: evaluate_encoder(config, encoder))}
+    sets = main_first(lambda: mine_sets(config, mined, encoder))
     for system in (IN_BATCH, MINED):
-        folder = train_system(config, system, mined, encoder.fingerprint, dev)
+        folder = train_system(config, system, mined, encoder.fingerprint, dev, sets)
         evaluations[system] = by_main(partial(_evaluate, config, folder))
     return mined, evaluations
 
@@ -133,7 +155,7 @@ def _trained(config: TrainConfig, folder: Path) -> EncoderConfig:
 
 
 def _present(config: TrainConfig, result: Trained) -> None:
-    """Write the model cards, and push the mined model if that is asked for."""
+    """Write model cards and the refreshes' plot; push the mined model if that is asked for."""
     counts = result.mined.manifest.data["counts"]
     facts = {
         "dataset": config.dataset.path,
@@ -147,14 +169,28 @@ def _present(config: TrainConfig, result: Trained) -> None:
         "sampler": config.sampler.model_dump_json(exclude_defaults=True),
         "filters": config.filters.model_dump_json(exclude_defaults=True),
         "digest of the negatives": result.mined.manifest.data["key"],
+        **_shares(config),
     }
     for system in (IN_BATCH, MINED):
         folder = result.folder / "models" / system
         model = load_model(_trained(config, folder))
         used = {**facts, "negatives": "of the same batch" + (", and mined" * (system == MINED))}
         write_card(model, folder / "model", config, used, result.evaluations)
+    if config.refresh.mode != "off":
+        log = RefreshHome.of(config.run_folder).folder
+        plot(RefreshLog(log), log / PLOT)
     if config.train.push_to_hub is not None:
         push(result.folder / "models" / MINED / "model", config.train.push_to_hub)
+
+
+def _shares(config: TrainConfig) -> dict[str, str]:
+    """What the model card says of `train.datasets`."""
+    entries, total = config.train.datasets, sum(e.weight for e in config.train.datasets)
+    return {
+        f"training dataset {at}": f"{entry.weight / total:.1%} of the batches:"
+        f" {run.dataset.path}, split {run.dataset.train_split}"
+        for at, (entry, run) in enumerate(zip(entries, config.set_runs(), strict=True))
+    }
 
 
 def _write_results(config: TrainConfig, result: Trained) -> None:
@@ -187,12 +223,15 @@ def train_system(
     mined: Mined,
     fingerprint: str,
     dev: DevEvaluator | None = None,
+    sets: Sequence[MinedSet] = (),
 ) -> Path:
     """Train `in_batch` or `mined` if that is not done; the folder that holds `model`.
 
-    `fingerprint` is the untrained encoder's. A killed training goes on at its last checkpoint.
+    `fingerprint` is the untrained encoder's; `sets` are what `train.datasets` lists. A killed
+    training goes on at its last checkpoint.
     """
     folder = config.run_folder / "models" / system
+    guide = by_main(lambda: guide_facts(config, config.train, fingerprint))
     key = digest_json(
         {
             "schema": SCHEMA,
@@ -200,35 +239,82 @@ def train_system(
             "model": fingerprint,
             "seed": config.seed,
             "negatives": mined.manifest.data["key"],
+            "datasets": [one.key for one in sets],
+            "guide": guide["fingerprint"] if guide else None,
             "train": config.train.model_dump(mode="json", exclude=NOT_IN_KEY),
             "dev": dev.key if dev else None,
             "max_length": config.encoder.max_length,
+            **_refresh_key(config, system),
         }
     )
     if finished(folder, key) is not None:
         logger.info("%s: trained already", folder)
         return folder
     n = 0 if system == IN_BATCH else (config.train.negatives or config.sampler.total)
-    rows, feed = main_first(lambda: make_feed(config, config.train, mined, system, n))
     model = load_model(config.encoder)
-    prompts = {
-        column: prompt_for(model, config.encoder, "query" if column == "query" else "document")
-        for column in feed.columns
-    }
+    prompts = partial(_prompts, model)
+
+    def make() -> tuple[TrainingSet | MixedRows, Feed | MixedFeed]:
+        if sets:
+            return make_mixed_feed(config, sets, n, system, prompts)
+        return make_feed(config, config.train, mined, system, n)
+
+    rows, feed = main_first(make)
+    of_sets = [[one.run for one in sets]] if sets else []
     clusters = config.filters.clusters
     section = config.train if n else _in_batch(config.train)
-    fit(
-        model,
-        main_first(lambda: make_loss(config, section, clusters, model, rows)),
-        feed,
-        config.train,
-        folder,
-        key,
-        config.seed,
-        {column: prompt for column, prompt in prompts.items() if prompt},
-        dev=dev,
-    )
+    with _refreshing(config, system, key, feed, rows) as refresh:
+        fit(
+            model,
+            main_first(lambda: make_loss(config, section, clusters, model, rows, *of_sets)),
+            feed,
+            config.train,
+            folder,
+            key,
+            config.seed,
+            prompts(config, feed.columns),
+            dev=dev,
+            facts={"guide": guide} if guide else None,
+            refresh=refresh,
+        )
     return folder
+
+
+def _refreshing(
+    config: TrainConfig, system: str, key: str, feed: object, rows: object
+) -> contextlib.AbstractContextManager[RefreshCallback | None]:
+    """What refreshes the negatives of a training that has any, as long as it is entered."""
+    if system != MINED or config.refresh.mode == "off":
+        return contextlib.nullcontext()
+    # `refresh` excludes a feed of several datasets
+    if not isinstance(feed, Feed) or not isinstance(rows, TrainingSet):
+        raise TypeError(f"no refresh of {type(feed).__name__}")
+    return RefreshCallback(config, key, feed, rows)
+
+
+def _refresh_key(config: TrainConfig, system: str) -> dict[str, object]:
+    """What refreshing adds to a training's key: nothing where it is off."""
+    if system != MINED or config.refresh.mode == "off":
+        return {}
+    # the number of workers decides the step at which new negatives are in force
+    ahead, judged = steps_ahead(config.train.num_workers), _gate_key(config)
+    return {"refresh": [config.refresh.decisive, ahead, judged]}
+
+
+def _gate_key(config: TrainConfig) -> str | None:
+    """Digest of the judgements that decide which generations are adopted, if any do."""
+    split = config.refresh.gate.split
+    if split is None:
+        return None
+    _, qrels, rows = open_dev(config, split, "refresh.gate.split")
+    return dev_key(qrels, rows)
+
+
+def _prompts(model: SentenceTransformer, run: RunConfig, columns: list[str]) -> dict[str, str]:
+    """What goes before the texts of each column, where anything does."""
+    roles: dict[str, Role] = {c: "query" if c == "query" else "document" for c in columns}
+    found = {column: prompt_for(model, run.encoder, role) for column, role in roles.items()}
+    return {column: prompt for column, prompt in found.items() if prompt}
 
 
 def _in_batch(section: TrainSection) -> TrainSection:

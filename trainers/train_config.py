@@ -12,6 +12,7 @@ from ..core.sbert import EncoderConfig
 from ..eval.measures import cutoff
 from .draw_config import DrawOptions
 from .loss_config import LossSection
+from .mixture_config import DatasetEntry
 
 # of transformers' schedulers those that need no further parameter
 ScheduleName = Literal[
@@ -33,10 +34,11 @@ _NOT_QUERY_SIDE = (
     "matryoshka_dims",
     "distil_base",
     "push_to_hub",
+    "datasets",
 )
 NEG_TOPK = 200
-# what the weights do not depend on
-NOT_IN_KEY = {"report_to", "logging_steps", "num_workers", "push_to_hub"}
+# what the weights do not depend on, and `datasets`, which the key has by content
+NOT_IN_KEY = {"report_to", "logging_steps", "num_workers", "push_to_hub", "datasets"}
 
 
 class LoraSection(Section):
@@ -110,6 +112,9 @@ class TrainSection(DrawOptions, Schedule):
         description="cross-encoder: train one by the section `reranker`, not by this; query-side:"
         " a query encoder for the document vectors as they are",
     )
+    datasets: tuple[DatasetEntry, ...] = Field(
+        (), description="train on several; empty: on the run's own alone"
+    )
     neg_topk: int = Field(
         NEG_TOPK, ge=1, description="query-side: documents searched for each query at every step"
     )
@@ -158,17 +163,22 @@ class TrainSection(DrawOptions, Schedule):
         return dims
 
     @model_validator(mode="after")
-    def _query_side(self) -> TrainSection:
+    def _of_its_kind(self) -> TrainSection:
         if self.kind != "query-side":
             if self.neg_topk != NEG_TOPK:
                 raise ValueError(
                     f"train.neg_topk={self.neg_topk} is for train.kind=query-side, and train.kind"
                     f" is {self.kind}; remove it"
                 )
+            if self.kind == "cross-encoder":
+                self._refuse(tuple(name for name in type(self).model_fields if name != "kind"))
             return self
-        for name in (*_NOT_QUERY_SIDE, *DrawOptions.model_fields):
-            if getattr(self, name) != type(self).model_fields[name].get_default():
-                raise ValueError(f"train.kind=query-side has no use for train.{name}; remove it")
+        self._refuse((*_NOT_QUERY_SIDE, *DrawOptions.model_fields))
+        for name in ("partition", "weight_floor"):
+            if getattr(self.loss, name) != LossSection.model_fields[name].get_default():
+                raise ValueError(
+                    f"train.kind=query-side has no use for train.loss.{name}; remove it"
+                )
         if self.loss.name != "lambda_rank":
             raise ValueError(
                 f"train.kind=query-side orders lists, which train.loss.name={self.loss.name} does"
@@ -176,12 +186,28 @@ class TrainSection(DrawOptions, Schedule):
             )
         return self
 
+    def _refuse(self, names: tuple[str, ...]) -> None:
+        """Raise ValueError if any of the keys `names`, which the kind does not read, is set."""
+        for name in names:
+            if getattr(self, name) != type(self).model_fields[name].get_default():
+                instead = "remove it"
+                if self.kind == "cross-encoder" and name in Schedule.model_fields:
+                    instead = f"set reranker.{name}"
+                raise ValueError(f"train.kind={self.kind} has no use for train.{name}; {instead}")
+
     @model_validator(mode="after")
     def _agree(self) -> TrainSection:
         if self.draw == "replace" and (self.matryoshka_dims or self.loss.similarity != "cos"):
             raise ValueError(
                 "train.draw=replace compares cosines of whole vectors; set"
                 " train.loss.similarity=cos and train.matryoshka_dims=[], or train.draw=rotate"
+            )
+        if self.datasets:
+            self._check_datasets()
+        if self.guide is not None and not self.loss.looks_up:
+            raise ValueError(
+                f"train.guide has no effect with train.loss.name={self.loss.name}; remove it or set"
+                " train.loss.name to a loss with a guide, as gist"
             )
         if self.bf16 and self.fp16:
             raise ValueError("train.bf16 and train.fp16 are both set; set one of them to false")
@@ -191,3 +217,16 @@ class TrainSection(DrawOptions, Schedule):
                 " shortened vectors are made unit vectors; set train.loss.similarity=cos"
             )
         return self
+
+    def _check_datasets(self) -> None:
+        for name, found, value, other in (
+            ("draw", self.draw, "replace", "rotate"),
+            ("batches", self.batches, "ngame", "random"),
+            ("loss.name", self.loss.name, "cluster_ns", "info_nce"),
+        ):
+            if found == value:
+                raise ValueError(
+                    f"train.{name}={value} looks at one dataset's rows, and train.datasets"
+                    f" has a batch of each in turn; set train.{name}={other} or remove"
+                    " train.datasets"
+                )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from ..digest import digest_json
 from ..encoder import F32, Role
 from ..errors import PyriteError
+from ..functions import imported_function
 from ..ids import I64
 from .common import approximate_lengths, bad_rows, unit_rows
 
@@ -139,24 +139,7 @@ def callable_encoder(config: EncoderConfig) -> CallableEncoder:
 
 
 def _imported(name: str, key: str) -> TextFunction:
-    where = f"encoder.callable.{key}={name}"
-    module_name, separator, attribute = name.partition(":")
-    parts = [*module_name.split("."), *attribute.split(".")]
-    if not separator or not all(part.isidentifier() for part in parts):
-        raise PyriteError(f"{where}: expected the form package.module:function")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise PyriteError(
-            f"{where}: no module {error.name}; install it or put its folder on PYTHONPATH"
-        ) from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise PyriteError(f"{where}: {module_name} has no {attribute}; check the name")
-        found = getattr(found, part)
-    if not callable(found):
-        raise PyriteError(f"{where}: a {type(found).__name__}, which cannot be called")
-    return found  # type: ignore[no-any-return]
+    return imported_function(name, f"encoder.callable.{key}")
 
 
 def _name(function: TextFunction) -> str:

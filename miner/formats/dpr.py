@@ -34,6 +34,11 @@ class Dpr(Format):
             start = stop
         return pruned
 
+    def promote(self, record: Record, keep: Sequence[int], places: Sequence[int]) -> Record:
+        negatives = [value for key in _NEGATIVES for value in record.get(key) or []]
+        positives = [*record["positive_ctxs"], *take(negatives, places)]
+        return {**self.prune(record, keep), "positive_ctxs": positives}
+
 
 def _passages(record: Record, key: str, where: str) -> list[Doc]:
     if key in _NEGATIVES and key not in record:

@@ -44,6 +44,17 @@ class FlagEmbedding(Format):
             for text, doc_id, score in zip(texts, ids, scores, strict=True)
         )
 
+    def promote(self, record: Record, keep: Sequence[int], places: Sequence[int]) -> Record:
+        promoted = self.prune(record, keep)
+        positives, negatives = len(record["pos"]), len(record["neg"])
+        for key in ("pos", *(key for key in record if key.startswith("pos_"))):
+            beside = record.get(f"neg{key.removeprefix('pos')}")
+            if has_length(record[key], positives):
+                known = isinstance(beside, list) and len(beside) == negatives
+                new = [beside[at] if known else None for at in places]
+                promoted[key] = [*record[key], *new]
+        return promoted
+
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         before = len(record["neg"])
         return {

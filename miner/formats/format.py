@@ -28,6 +28,19 @@ class Format(ABC):
     def prune(self, record: Record, keep: Sequence[int]) -> Record | None:
         """A copy with the negatives at `keep` alone; None if the format cannot hold fewer."""
 
+    def promote(self, record: Record, keep: Sequence[int], places: Sequence[int]) -> Record | None:
+        """A copy as `prune` makes it whose negatives at `places` are positives, after the others.
+
+        None if a row holds no further positive. Where `judged_outside` they only go: the positives
+        are to be named elsewhere.
+        """
+        return self.prune(record, keep) if self.judged_outside else None
+
+    @property
+    def judged_outside(self) -> bool:
+        """Whether the positives are judgements that the file does not hold."""
+        return False
+
     def parse_block(self, block: Sequence[tuple[int, Record]], path: Path) -> Iterator[TrainingRow]:
         """The rows of numbered records."""
         for line, record in block:

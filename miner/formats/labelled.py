@@ -95,6 +95,22 @@ class LabelledList(Format):
         parallel = (self.other, self.label)
         return {key: take(v, places) if key in parallel else v for key, v in record.items()}
 
+    def promote(self, record: Record, keep: Sequence[int], places: Sequence[int]) -> Record | None:
+        """The texts stay where they stand and get the label 1; None where scores stand for it."""
+        if self.label in ("scores", "score"):
+            return None
+        good, _ = self._judged(record, len(record[self.other]), "")
+        bad = [at for at, is_good in enumerate(good) if not is_good]
+        new, kept = {bad[at] for at in places}, {bad[at] for at in keep}
+        stay = [at for at, is_good in enumerate(good) if is_good or at in new | kept]
+        values = record[self.label]
+        labels = [type(v)(1) if at in new else v for at, v in enumerate(values)]
+        return {
+            **record,
+            self.other: take(record[self.other], stay),
+            self.label: take(labels, stay),
+        }
+
 
 def relevant(value: Any, key: str, where: str) -> bool:
     """True for 1, False for 0; raises PyriteError for a grade between, which names no negative."""

@@ -124,11 +124,20 @@ class Parquet(Layout):
             raise _unreadable(path, error) from error
 
     def write(self, handle: IO[bytes], records: Iterable[Record], out: Path, like: Path) -> None:
-        schema = _open_parquet(like).schema_arrow
-        left = iter(records)
-        with pq.ParquetWriter(handle, schema) as writer:
-            while block := list(islice(left, _ROW_GROUP)):
-                writer.write_table(pa.Table.from_pylist(block, schema=schema))
+        write_parquet(handle, records, parquet_schema(like))
+
+
+def parquet_schema(path: Path) -> pa.Schema:
+    """The columns of a parquet file; raises PyriteError if it cannot be read."""
+    return _open_parquet(path).schema_arrow
+
+
+def write_parquet(handle: IO[bytes], records: Iterable[Record], schema: pa.Schema) -> None:
+    """Write records with fixed row groups; one group is in memory at a time."""
+    left = iter(records)
+    with pq.ParquetWriter(handle, schema) as writer:
+        while block := list(islice(left, _ROW_GROUP)):
+            writer.write_table(pa.Table.from_pylist(block, schema=schema))
 
 
 def json_records(path: Path) -> Iterator[tuple[int, Record]]:

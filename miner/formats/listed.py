@@ -51,6 +51,10 @@ class Top1000(Format):
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         return {**record, "rows": take(record["rows"], keep)}
 
+    @property
+    def judged_outside(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True)
 class LightningIr(Format):
@@ -87,6 +91,23 @@ class LightningIr(Format):
         places = [at for at, is_good in enumerate(good) if is_good or at in kept]
         return {**record, "rows": take(record["rows"], places)}
 
+    @property
+    def judged_outside(self) -> bool:
+        return self.truth is not None
+
+    def promote(self, record: Record, keep: Sequence[int], places: Sequence[int]) -> Record:
+        """The lines stay where they stand and get the relevance 1."""
+        if self.truth is not None:
+            return self.prune(record, keep)
+        bad = [at for at, good in enumerate(self._good(record, "")) if not good]
+        new, kept = {bad[at] for at in places}, {bad[at] for at in keep}
+        rows = [
+            {**row, "relevance": type(row.get("relevance") or 0)(1)} if at in new else row
+            for at, row in enumerate(record["rows"])
+            if at in new | kept or at not in bad
+        ]
+        return {**record, "rows": rows}
+
 
 def _listed(row: Record, where: str) -> Doc:
     name = needed_id(row.get("doc_id"), "doc_id", where)
@@ -110,6 +131,10 @@ class Star(IdFormat):
 
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         return {**record, "hard": take(record["hard"], keep)}
+
+    @property
+    def judged_outside(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True)
@@ -138,3 +163,7 @@ class Jansowa(IdFormat):
 
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         return {**record, "rows": take(record["rows"], keep)}
+
+    @property
+    def judged_outside(self) -> bool:
+        return True

@@ -43,6 +43,10 @@ class NemoById(IdFormat):
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         return {**record, "neg_doc": take(record["neg_doc"], keep)}
 
+    def promote(self, record: Record, keep: Sequence[int], places: Sequence[int]) -> Record:
+        positives = [*record["pos_doc"], *take(record["neg_doc"], places)]
+        return {**self.prune(record, keep), "pos_doc": positives}
+
 
 def _entry(value: Any, key: str, where: str) -> Named:
     if not isinstance(value, dict):
@@ -144,3 +148,11 @@ class BySystem(IdFormat):
             for system, values in record["neg"].items()
         }
         return {**record, "neg": systems}
+
+    def promote(self, record: Record, keep: Sequence[int], places: Sequence[int]) -> Record:
+        names = self._found(record, "")
+        wanted = {names[at] for at in places}
+        # as the systems wrote them: ids may be numbers
+        written = {str(v): v for values in record["neg"].values() for v in values or []}
+        new = [written[name] for name in names if name in wanted]
+        return {**self.prune(record, keep), "pos": [*record["pos"], *new]}

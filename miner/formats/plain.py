@@ -50,6 +50,14 @@ class Plain(Format):
             pruned[self.scores] = take(record[self.scores], keep)
         return pruned
 
+    def promote(self, record: Record, keep: Sequence[int], places: Sequence[int]) -> Record | None:
+        """None for one positive alone: a reader would not expect a list there."""
+        positives = record.get(self.positive)
+        if not isinstance(positives, list):
+            return None
+        new = take(self._values(self.negative, record), places)
+        return {**self.prune(record, keep), self.positive: [*positives, *new]}
+
 
 def _doc(value: Any, key: str, where: str, score: float | None) -> Doc:
     if isinstance(value, dict):

@@ -40,3 +40,7 @@ class RankedRun(IdFormat):
 
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         return {**record, "lines": take(record["lines"], keep)}
+
+    @property
+    def judged_outside(self) -> bool:
+        return True

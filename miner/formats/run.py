@@ -45,6 +45,16 @@ class RunFormat(IdFormat):
         The file lies in the folder above the negatives or beside them. Raises PyriteError if it
         does not, or if the dataset cannot be opened.
         """
+        path = cls.config_of(negatives)
+        settings = _read(path)
+        config = parse_config(DatasetConfig, settings.get("dataset") or {}, f"{path}: dataset")
+        dataset = open_dataset(config, Path(str(settings.get("cache_dir", CACHE))))
+        qrels = dataset.qrels(config.train_split, config.min_grade)
+        return cls(dataset.corpus, dataset.queries, qrels)
+
+    @staticmethod
+    def config_of(negatives: Path) -> Path:
+        """The run's `config.yaml`; raises PyriteError if there is none."""
         places = (negatives.parent.parent / "config.yaml", negatives.parent / "config.yaml")
         path = next((place for place in places if place.is_file()), None)
         if path is None:
@@ -52,11 +62,7 @@ class RunFormat(IdFormat):
                 f"{negatives}: holds ids, and without {places[0]} there are no texts for them;"
                 " audit the run folder"
             )
-        settings = _read(path)
-        config = parse_config(DatasetConfig, settings.get("dataset") or {}, f"{path}: dataset")
-        dataset = open_dataset(config, Path(str(settings.get("cache_dir", CACHE))))
-        qrels = dataset.qrels(config.train_split, config.min_grade)
-        return cls(dataset.corpus, dataset.queries, qrels)
+        return path
 
     def ids(self, record: Record, where: str) -> IdRow:
         query_id = text_field(record, "query_id", where)
@@ -81,6 +87,10 @@ class RunFormat(IdFormat):
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         before = len(record["negative_ids"])
         return {k: take(v, keep) if has_length(v, before) else v for k, v in record.items()}
+
+    @property
+    def judged_outside(self) -> bool:
+        return True
 
 
 def judged(query_id: str, queries: TextTable, corpus: TextTable, qrels: Qrels) -> list[str]:

@@ -62,6 +62,13 @@ class Simans(IdFormat):
         pairs = [pair for pair in negatives.split(",") if pair.strip()]
         return {"fields": [*front, ",".join(pairs[at] for at in keep)]}
 
+    def promote(self, record: Record, keep: Sequence[int], places: Sequence[int]) -> Record:
+        query_id, query, positives, negatives = record["fields"]
+        pairs = [pair for pair in negatives.split(",") if pair.strip()]
+        known = [pair for pair in positives.split(",") if pair.strip()]
+        good = ",".join([*known, *(pairs[at] for at in places)])
+        return {"fields": [query_id, query, good, ",".join(pairs[at] for at in keep)]}
+
 
 def tabbed_fields(record: Record, count: int, where: str) -> list[str]:
     """The fields of a line; raises PyriteError where there are more or fewer."""

@@ -37,6 +37,11 @@ class Tevatron(Format):
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         return {**record, "negative_passages": take(record["negative_passages"], keep)}
 
+    def promote(self, record: Record, keep: Sequence[int], places: Sequence[int]) -> Record:
+        new = take(record["negative_passages"], places)
+        positives = [*record["positive_passages"], *new]
+        return {**self.prune(record, keep), "positive_passages": positives}
+
 
 class TevatronTeacher(Format):
     """`query`, `passages` and their `scores`; the first passage is the positive."""
@@ -82,6 +87,11 @@ class TevatronById(IdFormat):
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         key = "negative_document_ids"
         return {**record, key: take(record[key], keep)}
+
+    def promote(self, record: Record, keep: Sequence[int], places: Sequence[int]) -> Record:
+        new = take(record["negative_document_ids"], places)
+        positives = [*record["positive_document_ids"], *new]
+        return {**self.prune(record, keep), "positive_document_ids": positives}
 
 
 def passages(record: Record, key: str, where: str) -> tuple[Doc, ...]:

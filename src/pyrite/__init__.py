@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .core.errors import PyriteError
     from .eval.evaluate import EvalConfig, Evaluation, evaluate
     from .miner.mine import MineConfig, Mined, mine
+    from .miner.relabel.config import RelabelConfig
+    from .miner.relabel.relabel import Relabelled, relabel
     from .trainers.run_config import TrainConfig
     from .trainers.train import Trained, train
 
@@ -35,6 +37,9 @@ _HOMES = {
     "MineConfig": "miner.mine",
     "Mined": "miner.mine",
     "mine": "miner.mine",
+    "RelabelConfig": "miner.relabel.config",
+    "Relabelled": "miner.relabel.relabel",
+    "relabel": "miner.relabel.relabel",
     "TrainConfig": "trainers.run_config",
     "Trained": "trainers.train",
     "train": "trainers.train",
@@ -46,6 +51,8 @@ __all__ = [
     "MineConfig",
     "Mined",
     "PyriteError",
+    "RelabelConfig",
+    "Relabelled",
     "TrainConfig",
     "Trained",
     "__version__",
@@ -53,6 +60,7 @@ __all__ = [
     "evaluate",
     "load_config",
     "mine",
+    "relabel",
     "suggest",
     "train",
     "truth_test",

@@ -9,14 +9,16 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from . import __version__
-from .core.config import C, load_config
 from .core.errors import PyriteError
+
+if TYPE_CHECKING:
+    from .core.config import C
 
 app = typer.Typer(
     name="pyrite",
@@ -26,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _INTERRUPTED = 130
+_STOPPED = 3  # a budget is spent; the same command goes on
 _Config = Annotated[Path, typer.Argument(help="YAML configuration", metavar="CONFIG")]
 _Overrides = Annotated[
     list[str] | None, typer.Argument(help="overrides, as sampler.a=0.7", metavar="A.B=C")
@@ -88,7 +91,10 @@ def options(
     """Mine hard negatives, train on them, measure whether it helped."""
 
 
-def _load(kind: type[C], config: Path, overrides: list[str] | None) -> C:
+def _load(kind: type[C], config: Path | None, overrides: list[str] | None) -> C:
+    # pydantic is half the time that --help takes
+    from .core.config import load_config
+
     return load_config(kind, config, overrides or [])
 
 
@@ -172,7 +178,28 @@ def train(config: _Config, overrides: _Overrides = None, as_json: _Json = False)
     Console(width=max(116, Console().width)).print(
         systems_table(trained.evaluations, trained.comparisons, title)
     )
+    if loaded.refresh.mode != "off":
+        from .trainers.refresh_home import RefreshHome
+        from .trainers.refresh_log import RefreshLog
+        from .trainers.refresh_report import refresh_table
+
+        log = RefreshLog(RefreshHome.of(loaded.run_folder).folder)
+        Console(width=max(116, Console().width)).print(refresh_table(log))
     typer.echo(f"wrote {trained.folder / 'results.json'}")
+
+
+@app.command()
+def refresh(
+    run: Annotated[Path, typer.Argument(help="folder of a run that trains", metavar="RUN")],
+    overrides: _Overrides = None,
+    once: Annotated[bool, typer.Option(help="end after the newest weights there are")] = False,
+    parent: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Mine anew whenever a run in training publishes weights, until it has finished."""
+    from .trainers.refresher import refresh as work
+
+    made = work(run, overrides or [], once, parent)
+    typer.echo(f"made {made} generation{'s' * (made != 1)} of {run}")
 
 
 @app.command(name="eval")
@@ -187,7 +214,7 @@ def evaluate(
 
     given = [_SHORT.sub(lambda found: _SHORTCUTS[found[0]], a) for a in arguments]
     path = Path(given.pop(0)) if given and "=" not in given[0] else None
-    loaded = load_config(TrainConfig, path, given)
+    loaded = _load(TrainConfig, path, given)
     evaluation = run(loaded)
     if as_json:
         typer.echo(json.dumps(evaluation.means()))
@@ -196,6 +223,40 @@ def evaluate(
     dense = loaded.eval.source.kind == "dense"
     name = loaded.encoder.model if dense else loaded.eval.source.label
     Console().print(systems_table({name: evaluation}, [], title))
+
+
+@app.command()
+def relabel(
+    config: _Config,
+    overrides: _Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="estimate calls, tokens and cost; write nothing")
+    ] = False,
+    as_json: _Json = False,
+) -> None:
+    """Find the false negatives of a training file with a cascade of judges, and repair it."""
+    from .miner.relabel.config import RelabelConfig
+    from .miner.relabel.relabel import relabel as run
+    from .miner.relabel.report import agreements_table, estimate_table, rows_table, stages_table
+
+    given = [*(overrides or []), *(["dry_run=true"] if dry_run else [])]
+    done = run(_load(RelabelConfig, config, given))
+    console = Console(width=max(110, Console().width))
+    if as_json:
+        typer.echo(json.dumps(done.as_json()))
+    elif done.estimates:
+        console.print(estimate_table(done))
+    else:
+        console.print(stages_table(done))
+        console.print(rows_table(done))
+        agreement = agreements_table(done)
+        if agreement is not None:
+            console.print(agreement)
+        if done.stopped is None:
+            typer.echo(f"wrote {done.folder}")
+    if done.stopped is not None:
+        sys.stderr.write(f"pyrite: {done.stopped}\n")
+        raise typer.Exit(_STOPPED)
 
 
 @app.command()

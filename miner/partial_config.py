@@ -1,0 +1,36 @@
+"""The section `refresh.partial`: how little a refresh may encode."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..core.config import Section
+
+PartialKind = Literal["off", "queries", "map", "choose"]
+
+
+class PartialSection(Section):
+    """What a refresh does for the documents; the queries are always encoded anew."""
+
+    kind: PartialKind = Field(
+        "off",
+        description="off: encode all; queries: keep the stale vectors; map: encode a random sample"
+        " and map the rest; choose: as map, and encode what is near many borders",
+    )
+    share: float = Field(0.2, gt=0, lt=1, description="of the documents that are encoded")
+    probe: float = Field(
+        0.25, gt=0, le=1, description="of that share, what is drawn at random; kind choose"
+    )
+    depth: int = Field(100, ge=1, description="overlap is of the best this many documents")
+    sample_queries: int = Field(500, ge=1, description="queries that overlap is estimated on")
+    min_overlap: float | None = Field(
+        None, gt=0, le=1, description="below this a full refresh is made, with a message"
+    )
+
+    @model_validator(mode="after")
+    def _used(self) -> PartialSection:
+        if self.kind == "off" and self.model_dump(exclude_defaults=True):
+            raise ValueError("nothing of it has an effect while kind is off; set kind, as choose")
+        return self

@@ -1,0 +1,1 @@
+"""The relabelling cascade: who judges pairs, what is done about false negatives."""

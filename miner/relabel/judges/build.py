@@ -1,0 +1,38 @@
+"""From a section of the configuration to a judge."""
+
+from __future__ import annotations
+
+from ..budget import Budget
+from ..case import Judge
+from ..verdict_store import VerdictStore
+from .answerer import Answerer
+from .config import ChatConfig, CrossConfig, LocalConfig
+from .stored import StoredJudge
+
+JudgeSection = ChatConfig | LocalConfig | CrossConfig
+
+
+def build_judge(
+    section: JudgeSection, store: VerdictStore, budget: Budget, seed: int, knob: str
+) -> Judge:
+    """The judge that `section` describes, with its replies in `store`.
+
+    `seed` decides the order in which a language model is shown documents: give each stage its own.
+    Errors name the configuration section `knob`. Raises PyriteError if the section lacks something,
+    and MissingExtraError for a chat server without the package `openai`.
+    """
+    return StoredJudge(_answerer(section, budget, seed, knob), store, budget)
+
+
+def _answerer(section: JudgeSection, budget: Budget, seed: int, knob: str) -> Answerer:
+    if isinstance(section, ChatConfig):
+        from .chat import ChatAnswerer
+
+        return ChatAnswerer(section, budget, seed, knob)
+    if isinstance(section, LocalConfig):
+        from .local import LocalAnswerer
+
+        return LocalAnswerer(section, seed, knob)
+    from .cross import CrossAnswerer
+
+    return CrossAnswerer(section, knob)

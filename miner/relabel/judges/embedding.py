@@ -1,0 +1,107 @@
+"""A judge that compares vectors: cheap, and good for telling what nobody needs to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+from scipy.special import expit
+
+from ....core.config import Section
+from ....core.digest import digest_json
+from ....core.encoder import F32, Encoder, Role, plan_batches
+from ....core.sbert import EncoderConfig
+from ..case import Case, Estimate, Judgement, Verdict
+from ..price import FREE, Price
+
+_BLOCK = 64
+
+
+class EmbeddingConfig(Section):
+    """`sigmoid((s - bias) / temperature)`, where s is the document's similarity to the query.
+
+    `relative` takes the lowest similarity of a positive from s, so that a bias of -0.05 passes on
+    what scores at most 0.05 below it, if `low` is 0.5.
+    """
+
+    encoder: EncoderConfig = EncoderConfig()
+    relative: bool = Field(True, description="compare with the row's lowest positive")
+    bias: float = Field(-0.1, description="the similarity whose probability is 0.5")
+    temperature: float = Field(0.05, gt=0, description="how far from the bias it is 0.73")
+    low: float = Field(0.5, ge=0, le=1, description="clean below this probability")
+    high: float = Field(1.0, ge=0, le=1, description="relevant from this probability on")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> EmbeddingConfig:
+        if self.low > self.high:
+            raise ValueError(f"low={self.low} is above high={self.high}; lower low or raise high")
+        return self
+
+
+class EmbeddingJudge:
+    """Calls documents relevant by `EmbeddingConfig`, and abstains between its thresholds."""
+
+    def __init__(self, encoder: Encoder, config: EmbeddingConfig) -> None:
+        self._encoder = encoder
+        self._config = config
+
+    @property
+    def label(self) -> str:
+        return f"embedding {self._config.encoder.model}"
+
+    @property
+    def key(self) -> str:
+        settings = self._config.model_dump(mode="json", exclude={"encoder"})
+        return digest_json({"encoder": self._encoder.fingerprint, **settings})
+
+    @property
+    def price(self) -> Price:
+        return FREE
+
+    @property
+    def stopped(self) -> str | None:
+        return None
+
+    def judge(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Judgement]]:
+        left = iter(cases)
+        while block := list(islice(left, _BLOCK)):
+            queries = self._vectors([case.query for case in block], "query")
+            docs = [doc.full for case in block for doc in (*case.truths, *case.documents)]
+            vectors = self._vectors(docs, "document")
+            start = 0
+            for case, query_D in zip(block, queries, strict=True):
+                stop = start + len(case.truths) + len(case.documents)
+                similarities = vectors[start:stop].astype(np.float64) @ query_D.astype(np.float64)
+                start = stop
+                yield case, Judgement("ok", self._verdicts(similarities, len(case.truths)))
+
+    def estimate(self, case: Case) -> Estimate:
+        return Estimate(0, 0, 0)
+
+    def _verdicts(self, similarities: npt.NDArray[np.float64], truths: int) -> tuple[Verdict, ...]:
+        config = self._config
+        base = float(similarities[:truths].min()) if config.relative and truths else 0.0
+        found = expit((similarities[truths:] - base - config.bias) / config.temperature)
+        return tuple(self._verdict(float(probability)) for probability in found)
+
+    def _verdict(self, probability: float) -> Verdict:
+        if probability < self._config.low:
+            return Verdict(False, "na", probability)
+        return Verdict(True if probability >= self._config.high else None, None, probability)
+
+    def _vectors(self, texts: Sequence[str], role: Role) -> F32:
+        """A vector for each text [len(texts), D]; equal texts are encoded once."""
+        places = {text: at for at, text in enumerate(dict.fromkeys(texts))}
+        distinct = list(places)
+        out = np.empty((len(distinct), self._encoder.dimension), dtype=np.float32)
+        encode = {
+            "query": self._encoder.encode_queries,
+            "document": self._encoder.encode_documents,
+        }[role]
+        lengths = self._encoder.lengths(distinct, role)
+        for batch in plan_batches(lengths, self._config.encoder.batch_tokens):
+            out[batch] = encode([distinct[at] for at in batch])
+        return out[[places[text] for text in texts]]
