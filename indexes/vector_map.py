@@ -1,12 +1,14 @@
 """A map from the vectors of one model to those of a later one, fitted on texts that both encoded.
 
-Ridge regression towards the identity: the less was seen, the closer the map stays to doing nothing
-but moving the mean. The strength of the pull is chosen by the exact leave-one-out error.
+What moved is learned by ridge regression on features of the stale vector: the vector itself, or its
+Gaussian similarities to landmarks (Nystroem approximation of kernel ridge regression, Williams &
+Seeger, NIPS 2000). The pull is towards the identity, and its strength is chosen by the exact
+leave-one-out error. Unit vectors stay unit vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,94 +18,175 @@ from ..core.encoder import F32
 from ..core.errors import PyriteError
 
 F64 = npt.NDArray[np.float64]
+Blocks = Iterator[tuple[F64, F64]]
 
-# in units of the mean variance of a direction times the number of texts
+# in units of the mean of the features' eigenvalues
 RIDGES = tuple(10.0**power for power in np.arange(-4.0, 4.5, 0.5).tolist())
-_BLOCK = 16_384
+_BLOCK = 4_096
+_JUDGED = 8_192  # rows that the ridge is chosen by; more change a mean little
+_FLOOR = 1e-6  # of the largest eigenvalue; landmarks may repeat
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The stale vector (`landmarks_MD` is None), or `exp(-|x - z|^2 / spread)` for M landmarks z.
+
+    `turn` makes similarities to landmarks features whose inner product is the kernel.
+    """
+
+    landmarks_MD: F64 | None
+    turn_MM: F64 | None
+    spread: float
+
+    @classmethod
+    def of(cls, stale_SD: F32, landmarks: int) -> Features:
+        """`landmarks` rows spread evenly over the given ones (all of fewer); 0: the vector."""
+        if not landmarks:
+            return cls(None, None, 1.0)
+        places = np.linspace(0, len(stale_SD) - 1, min(landmarks, len(stale_SD))).astype(np.int64)
+        chosen = stale_SD[places].astype(np.float64)
+        distances = _squared_distances(chosen, chosen)
+        spread = float(distances.mean()) or 1.0
+        values, vectors = np.linalg.eigh(np.exp(-distances / spread))
+        values = np.maximum(values, _FLOOR * values[-1])
+        return cls(chosen, vectors / np.sqrt(values), spread)
+
+    def __call__(self, stale_BD: F32) -> F64:
+        """Features of some vectors, float64 [B, F]."""
+        found = self.plain(stale_BD)
+        return found if self.turn_MM is None else found @ self.turn_MM
+
+    def plain(self, stale_BD: F32) -> F64:
+        """Features that are not turned: the vector, or its similarities; float64 [B, F]."""
+        stale = stale_BD.astype(np.float64)
+        if self.landmarks_MD is None:
+            return stale
+        return np.asarray(np.exp(-_squared_distances(stale, self.landmarks_MD) / self.spread))
 
 
 @dataclass(frozen=True, slots=True)
 class VectorMap:
-    """`x -> x + (x - center) @ weights + shift`, float64 [D], [D, D], [D].
+    """`x -> x + shift + (features(x) - center) @ weights`: float64 [D], [F], [F, D].
 
-    `error` is the root mean square distance of the mapped vector of a text that was left out to
-    its true one; `identity_error` the same for doing nothing.
+    `error` is the root mean square distance between the mapped and the true vector of a text that
+    was left out, before lengths are restored; `identity_error` the same for doing nothing. `size`
+    texts were fitted; `inverse_FF` is the inverse of their regularised Gram matrix.
     """
 
-    center_D: F64
-    weights_DD: F64
+    features: Features
+    center_F: F64
+    weights_FD: F64
     shift_D: F64
+    inverse_FF: F64
+    size: int
+    unit: bool
     ridge: float
     error: float
     identity_error: float
 
-    def apply(self, stale_ND: F32) -> F32:
-        """Mapped vectors, float32 [N, D], of the length that the stale ones had."""
-        stale = stale_ND.astype(np.float64)
-        moved = stale + (stale - self.center_D) @ self.weights_DD + self.shift_D
-        before = np.linalg.norm(stale, axis=1)
-        after = np.linalg.norm(moved, axis=1)
-        moved *= (before / np.where(after > 0, after, 1.0))[:, None]
-        return np.asarray(moved, dtype=np.float32)
+    def apply(self, stale_BD: F32) -> F32:
+        """Mapped vectors of a block, float32 [B, D]."""
+        plain = self.features.plain(stale_BD)
+        turn = self.features.turn_MM
+        # few columns first: turning the similarities of every document would cost far more
+        weights = self.weights_FD if turn is None else turn @ self.weights_FD
+        moved = plain @ weights - self.center_F @ self.weights_FD
+        return self._finish(stale_BD.astype(np.float64) + self.shift_D + moved)
+
+    def left_out(self, stale_BD: F32, fresh_BD: F32) -> F32:
+        """What fitted texts would be mapped to by a map fitted without them, float32 [B, D].
+
+        Each by the map of all others, with the same ridge and features: residual / (1 - leverage).
+        """
+        found = self.features(stale_BD)
+        centered = found - self.center_F
+        leverage = ((centered @ self.inverse_FF) * centered).sum(axis=1) + 1.0 / self.size
+        fresh = fresh_BD.astype(np.float64)
+        missed = fresh - stale_BD - self.shift_D - centered @ self.weights_FD
+        return self._finish(fresh - missed / np.maximum(1.0 - leverage, _FLOOR)[:, None])
+
+    def _finish(self, vectors_BD: F64) -> F32:
+        if self.unit:
+            norms = np.linalg.norm(vectors_BD, axis=1, keepdims=True)
+            vectors_BD = vectors_BD / np.where(norms > 0, norms, 1.0)
+        return np.asarray(vectors_BD, dtype=np.float32)
 
 
-def fit_map(stale_SD: F32, fresh_SD: F32) -> VectorMap:
+def fit_map(stale_SD: F32, fresh_SD: F32, landmarks: int = 0) -> VectorMap:
     """The map that the pairs (row of `stale_SD`, row of `fresh_SD`) ask for.
 
-    Memory: three float64 [D, D] and blocks of rows. The leave-one-out error is that of the map
-    before lengths are restored. Raises PyriteError for fewer than 2 pairs or unequal shapes.
+    Memory: six float64 [F, F] and blocks of rows; F is D, or the number of landmarks. Raises
+    PyriteError for fewer than 2 pairs or unequal shapes.
     """
     if stale_SD.shape != fresh_SD.shape or stale_SD.ndim != 2 or len(stale_SD) < 2:
         raise PyriteError(
             f"a map needs two vectors or more of each model, and got {stale_SD.shape} and"
             f" {fresh_SD.shape}; raise refresh.partial.share"
         )
-    center = stale_SD.mean(axis=0, dtype=np.float64)
-    shift = fresh_SD.mean(axis=0, dtype=np.float64) - center
+    features = Features.of(stale_SD, landmarks)
+    stale_mean = stale_SD.mean(axis=0, dtype=np.float64)
+    shift = fresh_SD.mean(axis=0, dtype=np.float64) - stale_mean
+    total = sum(features(block).sum(axis=0) for block in _cut(stale_SD))
+    center = np.asarray(total / len(stale_SD))
 
-    def blocks() -> Iterator[tuple[F64, F64]]:
-        for start in range(0, len(stale_SD), _BLOCK):
-            stale = stale_SD[start : start + _BLOCK].astype(np.float64)
-            residual = fresh_SD[start : start + _BLOCK].astype(np.float64) - stale - shift
-            yield stale - center, residual
+    def blocks(step: int = 1) -> Blocks:
+        for stale, fresh in zip(_cut(stale_SD[::step]), _cut(fresh_SD[::step]), strict=True):
+            residual = fresh.astype(np.float64) - stale.astype(np.float64) - shift
+            yield features(stale) - center, residual
 
     gram = np.zeros((center.size, center.size))
-    cross = np.zeros_like(gram)
+    cross = np.zeros((center.size, shift.size))
+    moved = 0.0
     for x, residual in blocks():
         gram += x.T @ x
         cross += x.T @ residual
+        moved += float(np.square(residual + shift).sum())
     values, vectors = np.linalg.eigh(gram)
     values = np.maximum(values, 0.0)
-    rotated = vectors.T @ cross
-    scale = float(values.mean()) or 1.0
-    ridges = np.array(RIDGES) * scale
-    errors = _left_out(blocks, len(stale_SD), vectors, values, rotated, ridges)
+    ridges = np.array(RIDGES) * (float(values.mean()) or 1.0)
+    step = -(-len(stale_SD) // _JUDGED)
+    errors = _left_out_errors(
+        blocks(step), len(stale_SD), vectors, values, vectors.T @ cross, ridges
+    )
     best = int(errors.argmin())
-    weights = vectors @ (rotated / (values + ridges[best])[:, None])
-    moved = sum(float(np.square(r + shift).sum()) for _, r in blocks()) / len(stale_SD)
+    inverse = (vectors / (values + ridges[best])) @ vectors.T
     return VectorMap(
-        center, weights, shift, RIDGES[best], float(np.sqrt(errors[best])), float(np.sqrt(moved))
+        features=features,
+        center_F=center,
+        weights_FD=inverse @ cross,
+        shift_D=shift,
+        inverse_FF=inverse,
+        size=len(stale_SD),
+        unit=bool(np.abs(np.linalg.norm(fresh_SD, axis=1) - 1.0).max() < 1e-3),
+        ridge=RIDGES[best],
+        error=float(np.sqrt(errors[best])),
+        identity_error=float(np.sqrt(moved / len(stale_SD))),
     )
 
 
-def _left_out(
-    blocks: Callable[[], Iterator[tuple[F64, F64]]],
-    size: int,
-    vectors: F64,
-    values: F64,
-    rotated: F64,
-    ridges: F64,
+def _left_out_errors(
+    blocks: Blocks, size: int, vectors: F64, values: F64, turned_cross: F64, ridges: F64
 ) -> F64:
-    """Mean squared leave-one-out error of each ridge, in closed form: residual / (1 - leverage)."""
-    total = np.zeros(ridges.size)
-    for x, residual in blocks():
+    """Mean squared leave-one-out error of each ridge, in closed form."""
+    total, rows = np.zeros(ridges.size), 0
+    for x, residual in blocks:
+        rows += len(x)
         turned = x @ vectors
         squared = np.square(turned)
         for at, ridge in enumerate(ridges):
             shrunk = 1.0 / (values + ridge)
-            leverage = squared @ shrunk + 1.0 / size
-            missed = residual - (turned * shrunk) @ rotated
             # a leverage of 1 is a text that decides its own place: nothing is known about it
-            kept = np.maximum(1.0 - leverage, 1e-9)
+            kept = np.maximum(1.0 - squared @ shrunk - 1.0 / size, _FLOOR)
+            missed = residual - (turned * shrunk) @ turned_cross
             total[at] += float((np.square(missed).sum(axis=1) / np.square(kept)).sum())
-    return total / size
+    return total / rows
+
+
+def _squared_distances(left: F64, right: F64) -> F64:
+    norms = np.square(left).sum(axis=1)[:, None] + np.square(right).sum(axis=1)[None, :]
+    return np.maximum(norms - 2.0 * (left @ right.T), 0.0)
+
+
+def _cut(rows_SD: F32) -> Iterator[F32]:
+    for start in range(0, len(rows_SD), _BLOCK):
+        yield rows_SD[start : start + _BLOCK]

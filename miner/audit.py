@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import PyriteError
 from ..core.progress import progress
@@ -23,7 +23,12 @@ from .formats.sets import SetFolder
 from .formats.sources import Sources
 from .training_file import TrainingFile, holds_rows, open_training_file
 
+if TYPE_CHECKING:
+    from .relabel.config import RelabelConfig
+    from .relabel.quality import Rate
+
 MAX_WORDS = 512
+SAMPLE = 400
 _EXAMPLES = 5
 
 
@@ -48,6 +53,7 @@ class Audit:
     counts: Counter[Check] = field(default_factory=Counter)
     examples: dict[Check, list[Example]] = field(default_factory=dict)
     removed: Removed | None = None
+    judged: Rate | None = None
 
     def count(self, severity: Severity) -> int:
         """How many findings have this severity."""
@@ -93,6 +99,7 @@ class Audit:
             "warnings": self.count("warning"),
             "findings": findings,
             "removed": None if self.removed is None else self.removed.as_json(),
+            "judged": None if self.judged is None else self.judged.as_json(),
         }
 
 
@@ -105,22 +112,33 @@ def audit(
     against: Path | None = None,
     split: str = "test",
     max_words: int = MAX_WORDS,
+    judge: RelabelConfig | None = None,
+    sample: int = SAMPLE,
 ) -> Audit:
     """Audit a training file, a run folder, a BEIR or MTEB folder; `fix` names a cleaned copy.
 
     `sources` are the texts and judgements of a file that holds ids; `wanted` is a format's name in
     place of the guess. `against` is such a folder, whose queries of `split` must not be trained on.
-    Raises PyriteError for a malformed file, and before anything is read if `fix` exists.
+    The last stage of `judge` says of `sample` random negatives whether they are false. Raises
+    PyriteError for a malformed file, and before anything is read if `fix` exists.
     """
     files = SetFolder.find(path) if path.is_dir() and not holds_rows(path) else None
     if files is not None and files.corpus:
         if fix is not None:
             raise PyriteError(f"{path}: a BEIR folder is never rewritten; leave --fix out")
+        if judge is not None:
+            raise PyriteError(f"{path}: a BEIR folder has no negatives to judge; leave --judge out")
         return _audit_set(files, max_words, _held_out(against, split))
     file = open_training_file(path, sources, wanted)
     if fix is not None:
         file.check_out(fix)
-    return _audit_file(file, max_words, _held_out(against, split), fix)
+    found = _audit_file(file, max_words, _held_out(against, split), fix)
+    if judge is not None:
+        # the judges' libraries are for those who ask for one
+        from .relabel.quality import false_negative_rate
+
+        found.judged = false_negative_rate(file.rows(), judge, sample)
+    return found
 
 
 def _held_out(against: Path | None, split: str) -> HeldOut | None:
@@ -163,6 +181,8 @@ def _check_manifest(path: Path, empty: int, found: Audit) -> None:
     """A run counts its queries without negatives itself; a copy of its file is not compared."""
     manifest = Manifest.read(path.parent)
     if manifest is None or path.name not in manifest.data.get("files", {}):
+        return
+    if manifest.data.get("kind") != "negatives":
         return
     counted = int(manifest.data["counts"]["negatives_per_query"].get("0", 0))
     if counted != empty:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..core.encoder import F32
 from ..core.ids import I64
-from ..core.rng import U64, combine, stream
+from ..core.rng import combine, stream
 from ..indexes.dense import DenseIndex
 from ..indexes.vector_map import F64
 
@@ -16,15 +16,16 @@ _QUERIES = 256
 _REACH = 4.0
 
 
-def random_order(hashes_N: U64, seed: int) -> I64:
-    """All rows in an order that depends on the documents' own `hashes_N` and `seed` only."""
-    noise = combine(stream(seed, 0, _PURPOSE), hashes_N)
-    return np.lexsort((hashes_N, noise)).astype(np.int64)
+def random_order(size: int, seed: int, generation: int) -> I64:
+    """The numbers below `size` in an order that is a pure hash of seed and generation.
+
+    Each generation draws others, so that no document stays stale for ever.
+    """
+    noise = combine(stream(seed, generation, _PURPOSE), np.arange(size))
+    return np.argsort(noise, kind="stable").astype(np.int64)
 
 
-def border_weights(
-    index: DenseIndex, queries_QD: F32, depth: int, error: float, width: int
-) -> F64:
+def border_weights(index: DenseIndex, queries_QD: F32, depth: int, error: float, width: int) -> F64:
     """How much each document may matter to the top `depth` of the queries, float64 [N].
 
     A document scores the sum, over the queries, of `exp(-(gap / error)^2 / 2)`, where gap is its
@@ -46,3 +47,16 @@ def border_weights(
         millionths = np.rint(weight * 1e6).astype(np.int64)
         np.add.at(total, ids.reshape(-1), millionths.reshape(-1))
     return np.asarray(total / 1e6, dtype=np.float64)
+
+
+def borders(index: DenseIndex, queries_QD: F32, depth: int) -> F64:
+    """The score between the ranks `depth` and `depth + 1` of each query, float64 [Q].
+
+    -inf where there are no more than `depth` documents: all of them are in.
+    """
+    out = np.full(len(queries_QD), -np.inf)
+    if len(index) > depth:
+        for start in range(0, len(queries_QD), _QUERIES):
+            _, scores = index.search(queries_QD[start : start + _QUERIES], depth + 1)
+            out[start : start + _QUERIES] = scores[:, -2:].astype(np.float64).mean(axis=1)
+    return out

@@ -23,6 +23,9 @@ class PartialSection(Section):
     probe: float = Field(
         0.25, gt=0, le=1, description="of that share, what is drawn at random; kind choose"
     )
+    landmarks: int = Field(
+        2048, ge=0, description="documents that the map is bent around; 0: a linear map"
+    )
     depth: int = Field(100, ge=1, description="overlap is of the best this many documents")
     sample_queries: int = Field(500, ge=1, description="queries that overlap is estimated on")
     min_overlap: float | None = Field(

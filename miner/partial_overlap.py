@@ -6,60 +6,45 @@ JASA 1952: a document drawn with probability p stands for 1 / p documents.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..core.encoder import F32
 from ..indexes.vector_map import F64
 
-_QUERIES = 64
+_QUERIES = 256
+_NEAREST = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """What is known of a corpus whose documents are partly encoded and partly guessed.
-
-    `exact_ED` are the vectors of what was encoded. `true_HD` and `guessed_HD` are two vectors of
-    each document of a random sample of those that could have been left out: the one that was
-    encoded, and what it would have got if it had been left out. Each of the H stands for `weight`
-    documents that were left out.
-    """
-
-    exact_ED: F32
-    true_HD: F32
-    guessed_HD: F32
-    weight: float
-
-
-def estimate_overlap(sampled: Sampled, queries_QD: F32, depth: int) -> F64:
+def estimate_overlap(
+    true_HD: F32, guessed_HD: F32, weight: float, queries_QD: F32, borders_Q: F64, depth: int
+) -> F64:
     """Estimated share of the true top `depth` in the partial one, for each query, float64 [Q].
 
-    Ranks are counted in documents stood for; one at the border belongs to the top in part. With
-    nothing guessed it is 1. Single queries are rough, for one sampled document stands for many;
-    the mean over queries is what to read.
+    The H documents are a random sample of those that could have been left out, with the vector
+    that was encoded and what they would have got if they had been left out; each stands for
+    `weight` documents. `borders_Q` are the scores between the partial ranks `depth` and
+    `depth + 1`; the true border is taken to differ from it by as much as the scores of the nearest
+    tenth of the sample do on average. A document on one side by one vector and on the other by
+    the other costs half a place, for as many come in as are driven out. A single query may be below
+    0: the mean over queries is what to read. 1 where H is 0.
     """
-    if not len(sampled.true_HD):
-        return np.ones(len(queries_QD))
-    true_ED = np.concatenate([sampled.exact_ED, sampled.true_HD])
-    ours_ED = np.concatenate([sampled.exact_ED, sampled.guessed_HD])
-    weights_E = np.ones(len(true_ED))
-    weights_E[len(sampled.exact_ED) :] = sampled.weight
-    out = np.empty(len(queries_QD))
+    out = np.ones(len(queries_QD))
     for start in range(0, len(queries_QD), _QUERIES):
-        queries = queries_QD[start : start + _QUERIES]
-        true = _shares(queries @ true_ED.T, weights_E, depth)
-        ours = _shares(queries @ ours_ED.T, weights_E, depth)
-        out[start : start + _QUERIES] = (np.minimum(true, ours) * weights_E).sum(axis=1) / depth
+        part = slice(start, start + _QUERIES)
+        true = queries_QD[part] @ true_HD.T
+        guessed = queries_QD[part] @ guessed_HD.T
+        border = borders_Q[part, None]
+        wrong = (true >= border + _moved(true, guessed)) != (guessed >= border)
+        out[part] -= weight * wrong.sum(axis=1) / (2.0 * depth)
     return out
 
 
-def _shares(scores_QE: F32, weights_E: F64, depth: int) -> F64:
-    """How much of each document is within the best `depth` documents stood for, in [0, 1]."""
-    order = np.argsort(-scores_QE, axis=1, kind="stable")
-    weights = weights_E[order]
-    before = np.cumsum(weights, axis=1) - weights
-    shares = np.clip((depth - before) / weights, 0.0, 1.0)
-    out = np.empty_like(shares)
-    np.put_along_axis(out, order, shares, axis=1)
-    return out
+def _moved(true_QH: F32, guessed_QH: F32) -> F64:
+    """By how much true scores near a query are higher than guessed ones, float64 [Q, 1]."""
+    count = min(true_QH.shape[1], max(_NEAREST, true_QH.shape[1] // 10))
+    if not count:
+        return np.zeros((len(true_QH), 1))
+    # by both scores: what is high by one of them alone is lower by the other
+    best = np.argsort(-(true_QH + guessed_QH), axis=1, kind="stable")[:, :count]
+    gaps = np.take_along_axis(true_QH, best, axis=1) - np.take_along_axis(guessed_QH, best, axis=1)
+    return gaps.mean(axis=1, keepdims=True, dtype=np.float64)

@@ -11,6 +11,8 @@ import numpy as np
 from loss_mistakes import loss_cases
 from mistake_case import Case, add, put, remove
 from query_side_mistakes import query_side_cases
+from refresh_mistakes import refresh_cases
+from relabel_mistakes import relabel_mistakes
 from source_mistakes import source_cases
 from training_mistakes import training_cases
 
@@ -373,5 +375,7 @@ CASES = {
     **source_cases(),
     **cross_encoder_cases(),
     **query_side_cases(),
+    **relabel_mistakes(),
+    **refresh_cases(),
     **dataset_cases(),
 }

@@ -50,7 +50,7 @@ class RefreshBench:
         return cls(folder)
 
     def config(self, name: str, refresh: dict[str, Any], **changes: Any) -> TrainConfig:
-        """Fourteen steps of two an epoch, with 3 mined negatives a row; `changes` are of sections."""
+        """Fourteen steps of two an epoch, 3 negatives a row; `changes` are of sections."""
         sections: dict[str, Any] = {
             "name": name,
             "runs_dir": str(self.folder / "runs"),
@@ -62,9 +62,7 @@ class RefreshBench:
             "retrieve": {"depth": 60},
             "filters": {"percent": None},
             "sampler": {"n": 3},
-            "train": {
-                **{"steps": STEPS, "batch_size": 16, "learning_rate": 1e-3, "save_every": 5}
-            },
+            "train": {**{"steps": STEPS, "batch_size": 16, "learning_rate": 1e-3, "save_every": 5}},
             "refresh": {"every_steps": 4, **refresh} if refresh else {},
         }
         for section, change in changes.items():

@@ -60,3 +60,8 @@ __all__ = ["BETTER", "CLEAN", "EQUAL", "WORSE", "VsTruth", "asked", "reader", "r
 def nothing(case: Case) -> list[Verdict]:
     """Calls every document clean."""
     return [CLEAN] * len(case.documents)
+
+
+def first_false(case: Case) -> list[Verdict]:
+    """Calls the documents that say `first` false negatives."""
+    return [BETTER if "first" in doc.text else CLEAN for doc in case.documents]

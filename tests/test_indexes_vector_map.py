@@ -57,7 +57,8 @@ def test_a_linear_drift_is_recovered() -> None:
     fresh = turned(stale, 1)
     found = fit_map(stale[:100], fresh[:100])
     assert np.abs(found.apply(stale[100:]) - fresh[100:]).max() < 1e-3
-    assert found.error < 1e-3 < 0.1 < found.identity_error
+    assert found.error < 1e-3
+    assert found.identity_error > 0.1
 
 
 def test_no_drift_is_no_map() -> None:
@@ -71,7 +72,7 @@ def test_noise_alone_pulls_the_map_to_the_identity() -> None:
     stale, noise = unit(60, 20, 3), unit(60, 20, 4)
     found = fit_map(stale, np.asarray(stale + 0.5 * noise, dtype=np.float32))
     assert found.ridge >= 10.0
-    assert np.abs(found.weights_DD).max() < 0.05
+    assert np.abs(found.weights_FD).max() < 0.05
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -85,13 +86,54 @@ def test_weights_and_error_are_those_of_plain_loops(seed: int) -> None:
     center, weights, shift = plain_ridge(
         stale.astype(np.float64), fresh.astype(np.float64), found.ridge
     )
-    np.testing.assert_allclose(found.center_D, center, atol=1e-12)
-    np.testing.assert_allclose(found.weights_DD, weights, atol=1e-9)
+    np.testing.assert_allclose(found.center_F, center, atol=1e-12)
+    np.testing.assert_allclose(found.weights_FD, weights, atol=1e-9)
     np.testing.assert_allclose(found.shift_D, shift, atol=1e-12)
 
 
+def test_landmarks_follow_what_is_no_linear_drift() -> None:
+    stale = unit(400, 4, 7)
+    fresh = np.asarray(stale + 0.3 * np.abs(stale), dtype=np.float32)
+    fresh /= np.linalg.norm(fresh, axis=1, keepdims=True)
+    straight, curved = (fit_map(stale[:200], fresh[:200], count) for count in (0, 150))
+    assert curved.error < 0.5 * straight.error
+    wrong = np.linalg.norm(curved.apply(stale[200:]) - fresh[200:], axis=1)
+    assert float(np.sqrt(np.square(wrong).mean())) == pytest.approx(curved.error, rel=0.4)
+
+
+@pytest.mark.parametrize("landmarks", [0, 9])
+def test_left_out_texts_are_mapped_by_the_others(landmarks: int) -> None:
+    stale = unit(40, 6, 8)
+    fresh = np.asarray(turned(stale, 8) + 0.05 * unit(40, 6, 9), dtype=np.float32)
+    found = fit_map(stale, fresh, landmarks)
+    guesses = found.left_out(stale, fresh)
+    features = found.features(stale)
+    gram_ridge = np.linalg.inv(found.inverse_FF) - (features - found.center_F).T @ (
+        features - found.center_F
+    )
+    for at in range(len(stale)):
+        rest = np.delete(np.arange(len(stale)), at)
+        center = features[rest].mean(axis=0)
+        shift = (fresh[rest] - stale[rest]).mean(axis=0, dtype=np.float64)
+        x, y = features[rest] - center, fresh[rest] - stale[rest] - shift
+        weights = np.linalg.solve(x.T @ x + gram_ridge, x.T @ y)
+        plain = stale[at] + shift + (features[at] - center) @ weights
+        np.testing.assert_allclose(guesses[at], plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("landmarks", [0, 30])
+def test_unit_vectors_stay_unit_vectors_and_others_are_left(landmarks: int) -> None:
+    stale = unit(60, 6, 1)
+    kept = fit_map(stale, turned(stale, 1), landmarks).apply(stale)
+    np.testing.assert_allclose(np.linalg.norm(kept, axis=1), 1.0, atol=1e-6)
+    twice = fit_map(stale, np.asarray(2.0 * stale, dtype=np.float32), landmarks).apply(stale)
+    assert np.linalg.norm(twice, axis=1).mean() == pytest.approx(2.0, abs=0.3)
+
+
 @given(seed=st.integers(0, 1000), rows=st.integers(2, 30), dimension=st.integers(2, 9))
-def test_any_pairs_give_a_finite_map_that_keeps_lengths(seed: int, rows: int, dimension: int) -> None:
+def test_any_pairs_give_a_finite_map_that_keeps_lengths(
+    seed: int, rows: int, dimension: int
+) -> None:
     stale, fresh = unit(rows, dimension, seed), unit(rows, dimension, seed + 1)
     found = fit_map(stale, fresh)
     assert isinstance(found, VectorMap)

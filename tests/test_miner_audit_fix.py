@@ -249,6 +249,7 @@ def test_json_is_all_that_goes_to_standard_output(
             }
         ],
         "removed": {"kept": 1, "rows": 0, "emptied": 0, "fixed_width": 0, "negatives": 1},
+        "judged": None,
     }
 
 

@@ -27,12 +27,13 @@ OWN = ("core", "configs", "eval", "indexes", "miner", "trainers")
 
 
 def shipped_files() -> set[str]:
-    """Every module, recipe and marker that the checkout holds, by its installed name."""
+    """Every module, recipe, prompt and marker of the checkout, by its installed name."""
     found = set()
     for package, folder in PROJECT["tool"]["setuptools"]["package-dir"].items():
         home = ROOT / folder
         for path in home.rglob("*"):
-            if path.suffix in {".py", ".yaml"} or path.name == "py.typed":
+            prompt = path.parent.name == "prompts"
+            if prompt or path.suffix in {".py", ".yaml"} or path.name == "py.typed":
                 inside = path.relative_to(home).as_posix()
                 found.add(f"{package.replace('.', '/')}/{inside}")
     return found

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from itertools import product
 
 import pytest
@@ -10,6 +11,7 @@ from relabel_cases import WORDS, asked, reader, rows_of
 
 from pyrite.miner.relabel.agreement import Agreement, cohen_kappa
 from pyrite.miner.relabel.cascade import Cascade, Stage
+from pyrite.miner.relabel.case import Case, Judgement
 from pyrite.miner.relabel.judges.duplicates import DuplicatesJudge
 from pyrite.miner.relabel.ruling import Counted, Forward
 from pyrite.miner.training_row import Doc, TrainingRow
@@ -143,7 +145,7 @@ def test_the_order_in_which_replies_arrive_decides_nothing() -> None:
         def __getattr__(self, name: str) -> object:
             return getattr(self._inner, name)
 
-        def judge(self, cases):  # type: ignore[no-untyped-def]
+        def judge(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Judgement]]:
             return reversed(list(self._inner.judge(cases)))
 
     texts = ("better clean", "clean", "", "equal")

@@ -13,6 +13,7 @@ from pyrite import RelabelConfig, audit, relabel
 from pyrite.core.config import parse_config
 from pyrite.core.errors import PyriteError
 from pyrite.core.store import Manifest
+from pyrite.miner.formats.flag_embedding import FlagEmbedding
 from pyrite.miner.formats.sources import Sources
 from pyrite.miner.relabel.case import Verdict
 from pyrite.miner.relabel.judges.scripted import ScriptedJudge
@@ -82,7 +83,7 @@ def test_every_format_is_repaired_in_its_own_kind_or_refused(
     before = path.read_bytes()
     wanted = config(tmp_path, path, sources)
     if not holds_another_positive(dialect):
-        with pytest.raises(PyriteError, match="whose rows hold one positive.*set out=tevatron"):
+        with pytest.raises(PyriteError, match=r"whose rows hold one positive.*set out=tevatron"):
             relabel(wanted, [oracle()])
         return
     done = relabel(wanted, [oracle()])
@@ -167,6 +168,33 @@ def test_every_format_can_be_written_as_one_that_holds_whole_rows(
         (ROWS[2].query, [ROWS[2].positive], last),
     ]
     assert rows == (whole if dialect.negatives > 1 else alone)
+
+
+def test_lists_beside_the_texts_grow_with_them() -> None:
+    record = {
+        "query": "q",
+        "pos": ["p"],
+        "neg": ["a", "b", "c"],
+        "pos_scores": [0.9],
+        "neg_scores": [0.1, 0.2, 0.3],
+        "pos_id": ["P"],
+        "pos_from": ["bm25"],
+        "neg_from": ["x", "y", "z"],
+        "prompt": "?",
+    }
+    assert FlagEmbedding().promote(record, [0], [2, 1]) == {
+        "query": "q",
+        "pos": ["p", "c", "b"],
+        "neg": ["a"],
+        "pos_scores": [0.9, 0.3, 0.2],
+        "neg_scores": [0.1],
+        # the file has no ids of negatives
+        "pos_id": ["P", None, None],
+        "pos_from": ["bm25", "z", "y"],
+        "neg_from": ["x"],
+        "prompt": "?",
+    }
+    assert record["pos"] == ["p"]
 
 
 def test_weights_stand_beside_the_negatives(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrite.miner.relabel.case import UNKNOWN, Verdict
+from pyrite.miner.relabel.case import UNKNOWN, Verdict, VsTruth
 from pyrite.miner.relabel.parse import SCHEMA, parse_reply
 
-VERSUS = {True: ["better", "equal", "worse"], False: ["na"]}
+VERSUS: dict[bool, list[VsTruth]] = {True: ["better", "equal", "worse"], False: ["na"]}
 
 
 def item(doc: Any, relevant: Any = False, vs_truth: Any = "na", why: Any = "w") -> dict[str, Any]:

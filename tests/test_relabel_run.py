@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,16 +15,16 @@ import yaml
 from chat_server import cut_short, good, prose, refusal, serving, slow
 from cli_setup import SCRIPT, in_process, snapshot
 from embedding_server import KEY, Server
-from fakes import BagOfWords, toy_dataset
 from relabel_cases import rows_of
 
-from pyrite import MineConfig, RelabelConfig, load_config, mine, relabel
+from pyrite import RelabelConfig, load_config, relabel
 from pyrite.core.config import parse_config
 from pyrite.core.errors import PyriteError
 from pyrite.core.store import Manifest
 from pyrite.miner.relabel.case import Case, Verdict
 from pyrite.miner.relabel.judges.scripted import ScriptedJudge
-from pyrite.miner.training_file import open_training_file
+from pyrite.miner.training_file import TrainingFile, open_training_file
+from pyrite.miner.training_row import Record, TrainingRow
 
 # the second stage of the server sees "worse" as the first does
 WORDS = ("clean one", "better one", "worse one", "equal one", "plain one")
@@ -266,61 +267,6 @@ def test_the_tables_show_stages_rows_and_agreement(
     assert report["human"][-1]["both"] == 1
 
 
-def test_a_mining_run_gets_judgements_beside_its_negatives(tmp_path: Path) -> None:
-    toy_dataset(tmp_path / "data", 40, 16)
-    settings = {
-        "name": "toy",
-        "runs_dir": str(tmp_path / "runs"),
-        "cache_dir": str(tmp_path / "cache"),
-        "dataset": {"path": str(tmp_path / "data")},
-        "retrieve": {"depth": 20},
-        "sampler": {"name": "topk", "n": 3},
-    }
-    encoder = BagOfWords()
-    mined = mine(parse_config(MineConfig, settings), encoder)
-    before = snapshot(mined.folder)
-
-    def first_is_false(case: Case) -> list[Verdict]:
-        return [
-            Verdict(at == 0, "better", 0.75 if at else 1.0) for at in range(len(case.documents))
-        ]
-
-    repair = {
-        "name": "fixed",
-        "runs_dir": str(tmp_path / "runs"),
-        "cache_dir": str(tmp_path / "cache"),
-        "data": {"path": str(tmp_path / "runs" / "toy")},
-        "stages": [{"judge": "scripted", "scripted": {"function": "x:y"}}],
-    }
-    judges = [ScriptedJudge(first_is_false)]
-    done = relabel(parse_config(RelabelConfig, repair), judges)
-    assert snapshot(mined.folder) == before
-    old = list(open_training_file(mined.folder.parent).rows())
-    new = list(open_training_file(done.folder / "negatives.parquet").rows())
-    assert [r.query_id for r in new] == [r.query_id for r in old]
-    assert [[d.id for d in r.negatives] for r in new] == [
-        [d.id for d in r.negatives[1:]] for r in old
-    ]
-    judged = (done.folder / "positives.tsv").read_text("utf-8").splitlines()[1:]
-    assert judged == [f"{r.query_id}\t{r.negatives[0].id}\t1" for r in old if r.negatives]
-    # the miner takes them: they are positives of the next run, and none of its negatives
-    settings["dataset"]["qrels"] = [str(done.folder / "positives.tsv")]  # type: ignore[index]
-    again = mine(parse_config(MineConfig, {**settings, "name": "next"}), encoder)
-    drawn = {
-        (r.query_id, d.id)
-        for r in open_training_file(again.folder.parent).rows()
-        for d in r.negatives
-    }
-    assert drawn.isdisjoint(tuple(line.split("\t")[:2]) for line in judged)
-    weights = parse_config(RelabelConfig, {**repair, "operation": "weight", "name": "weights"})
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(relabel(weights, judges).folder / "negatives.parquet")
-    found = table.column("false_negative").to_pylist()
-    assert found == [[1.0, 0.75, 0.75][: len(r.negatives)] for r in old]
-    assert table.column("negative_ids").to_pylist() == [[d.id for d in r.negatives] for r in old]
-
-
 def scripted(folder: Path, **changes: Any) -> RelabelConfig:
     settings = {
         "runs_dir": str(folder / "runs"),
@@ -339,6 +285,32 @@ def test_a_function_may_judge(tmp_path: Path) -> None:
     assert done.report["states"] == {"clean": 40}
 
 
+def test_what_is_relevant_but_worse_may_go(tmp_path: Path) -> None:
+    # the worked order of ARHN: c above the positive, a below it and relevant, b not relevant
+    record = {"query": "q", "pos": ["pos"], "neg": ["c better", "a worse", "b clean"]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+
+    def read(case: Case) -> list[Verdict]:
+        said = [doc.text.split()[1] for doc in case.documents]
+        return [Verdict(s != "clean", "na" if s == "clean" else s) for s in said]  # type: ignore[arg-type]
+
+    done = relabel(scripted(tmp_path, on_worse="remove"), [ScriptedJudge(read)])
+    found = json.loads((done.folder / "rows.jsonl").read_text("utf-8"))
+    assert (found["pos"], found["neg"]) == (["pos", "c better"], ["b clean"])
+    kept = relabel(scripted(tmp_path), [ScriptedJudge(read)])
+    assert json.loads((kept.folder / "rows.jsonl").read_text("utf-8"))["neg"] == record["neg"][1:]
+
+
+def test_another_format_leaves_no_rows_of_the_earlier_one(tmp_path: Path) -> None:
+    train_file(tmp_path)
+    done = relabel(scripted(tmp_path, out="flag"))
+    (done.folder / "notes.txt").write_text("mine", encoding="utf-8")
+    relabel(scripted(tmp_path, out="parquet"))
+    names = {path.name for path in done.folder.iterdir()}
+    assert {"rows.parquet", "notes.txt"} <= names
+    assert "rows.jsonl" not in names
+
+
 def test_a_run_never_writes_over_what_it_reads(tmp_path: Path) -> None:
     train_file(tmp_path)
     done = relabel(scripted(tmp_path))
@@ -353,6 +325,45 @@ def test_a_file_of_which_nothing_is_left_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(PyriteError, match="no row would be left"):
         relabel(scripted(tmp_path, operation="remove_row"), [every])
     assert not (tmp_path / "runs" / "run" / "relabel" / "rows.jsonl").exists()
+
+
+def test_rows_are_read_a_block_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_file(tmp_path, 30)
+    read, most = 0, 0
+    entries = TrainingFile.entries
+
+    def counted(file: TrainingFile) -> Iterator[tuple[TrainingRow, Record]]:
+        nonlocal read
+        for entry in entries(file):
+            read += 1
+            yield entry
+
+    def nothing(case: Case) -> list[Verdict]:
+        nonlocal most
+        most = max(most, read - len(judge.asked) + 1)
+        return [Verdict(False)] * len(case.documents)
+
+    judge = ScriptedJudge(nothing)
+    monkeypatch.setattr(TrainingFile, "entries", counted)
+    relabel(scripted(tmp_path, block_rows=7, operation="remove_row"), [judge])
+    assert (read, most) == (30, 7)
+
+
+def test_a_mistake_waits_for_no_torch(tmp_path: Path) -> None:
+    train_file(tmp_path)
+    path = tmp_path / "config.yaml"
+    path.write_text("stages: [{judge: duplicates}]\ndata: {path: nope}\n", encoding="utf-8")
+    code = f"""
+import sys
+from pyrite.__main__ import main
+sys.argv = ["pyrite", "relabel", {str(path)!r}]
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 2
+assert not {{"torch", "transformers", "sentence_transformers", "openai"}} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
 @pytest.mark.slow

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from fakes import toy_dataset
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from test_trainers_train import settings
-from tiny_model import tiny_model
+from tiny_model import tiny_cross_encoder, tiny_model
 from torch import Tensor
 from training_bench import killed_after
 
@@ -21,6 +22,7 @@ from pyrite.core.dataset import open_dataset
 from pyrite.core.errors import PyriteError
 from pyrite.core.sbert import SentenceTransformerEncoder
 from pyrite.core.store import Manifest
+from pyrite.miner.denoise_checks import TEACHER
 from pyrite.miner.mine import mine
 from pyrite.trainers import train as module
 from pyrite.trainers.loss import ContrastiveLoss
@@ -214,6 +216,34 @@ def test_a_killed_training_ends_with_the_same_bytes(
     assert same(killed.train(), wanted)
     assert 0 < len(seen) < len(steps)
     assert seen == steps[-len(seen) :]
+
+
+def test_a_teacher_s_scores_are_those_of_the_batch_s_dataset(home: Path, tmp_path: Path) -> None:
+    model = str(tiny_cross_encoder(tmp_path / "judge"))
+    train = {"steps": 2, "loss": {"name": "margin_mse"}, "negatives": 2, "datasets": two(home)}
+    filters = {"percent": None, "denoise": {"model": model, "max_length": 40}}
+    made = Made.of(settings(home, tmp_path / "runs", train=train, filters=filters))
+    rows, feed = make_mixed_feed(made.config, made.sets, 2, "mined", prompts_of)
+    scored = [pq.read_table(one.mined.folder / TEACHER).to_pylist() for one in made.sets]
+    wanted = [
+        {(row["query_id"], row["doc_id"]): row["log_odds"] for row in table} for table in scored
+    ]
+    collate, compared = feed.collator(as_text, {}), [0, 0]
+    for slots in feed.batches:
+        label = collate([feed.dataset[slot] for slot in slots])["label"]
+        numbers = label["numbers"][:, 0].numpy()
+        part = rows.set_of(int(label["ids"][0, 0]))
+        own, epoch_step = feed.parts[part], feed.batches.slots.read(np.array(slots))[2:]
+        drawn = own.drawer.examples(numbers - len(feed.parts[0].dataset) * part, *epoch_step)
+        docs = np.column_stack((drawn.positives_B, drawn.negatives_Bn))
+        dataset = open_dataset(made.sets[part].run.dataset, made.config.cache)
+        queries = dataset.queries.id_strings(label["ids"][:, 0].numpy() - rows.first_queries[part])
+        for query, line, scores in zip(queries, docs, label["teacher"].tolist(), strict=True):
+            for doc, score in zip(line.tolist(), scores, strict=True):
+                pair = (query, dataset.corpus.id_strings([doc])[0]) if doc >= 0 else None
+                assert score == pytest.approx(wanted[part].get(pair, np.nan), nan_ok=True, abs=1e-6)
+                compared[part] += not np.isnan(score)
+    assert min(compared) > 50
 
 
 def test_weights_prompts_and_what_was_mined_are_in_the_key(

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_setup import SCRIPT
 from refresh_setup import (
     RefreshBench,
+    generations_of,
     home_of,
     log_of,
+    negatives_in,
     quick,
     same,
     swaps_of,
@@ -23,8 +27,8 @@ from refresh_setup import (
 )
 
 from pyrite.core.errors import PyriteError
+from pyrite.core.store import publish
 from pyrite.trainers import arrivals, refresher
-from pyrite.trainers import make_generation as make_generation_module
 from pyrite.trainers.generations import Generations
 from pyrite.trainers.make_generation import make_generation
 from pyrite.trainers.refresh_process import RefresherProcess
@@ -91,6 +95,7 @@ def test_with_max_age_0_it_is_sync_step_by_step(bench: RefreshBench) -> None:
         assert log_of(other, kind) == log_of(sync, kind)
 
 
+@pytest.mark.slow
 def test_a_killed_training_repeats_the_swaps_of_before(bench: RefreshBench) -> None:
     config = bench.config("killed", ASYNC, train={"steps": 60, "save_every": 20})
     with at_work(config), watched() as before:
@@ -106,6 +111,7 @@ def test_a_killed_training_repeats_the_swaps_of_before(bench: RefreshBench) -> N
     assert after[: known - 20] == before[20:known]
 
 
+@pytest.mark.slow
 def test_no_negatives_of_a_later_step_are_taken(bench: RefreshBench) -> None:
     config = bench.config("future", {**ASYNC, "max_age_steps": 0})
     with at_work(config):
@@ -119,7 +125,7 @@ def test_no_negatives_of_a_later_step_are_taken(bench: RefreshBench) -> None:
     assert swaps_of(config) == [(2, 8, 10)]
 
 
-@pytest.mark.parametrize("how", ["stop", "warn"])
+@pytest.mark.parametrize("how", ["stop", pytest.param("warn", marks=pytest.mark.slow)])
 def test_stale_negatives(
     bench: RefreshBench,
     how: str,
@@ -139,18 +145,17 @@ def test_stale_negatives(
     assert len(said) == (how == "warn")
 
 
+@pytest.mark.slow
 def test_a_damaged_generation_is_never_read(
     bench: RefreshBench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    publish = make_generation_module.publish
-
     def spoil(scratch: Path, target: Path) -> None:
         if target.name == "000001":
             path = scratch / "negatives.parquet"
             path.write_bytes(path.read_bytes()[:-1])
         publish(scratch, target)
 
-    monkeypatch.setattr(make_generation_module, "publish", spoil)
+    monkeypatch.setattr("pyrite.trainers.make_generation.publish", spoil)
     config = bench.config("damaged", {**ASYNC, "max_age_steps": 0})
     with caplog.at_level(logging.WARNING), at_work(config):
         bench.train(config)
@@ -160,6 +165,7 @@ def test_a_damaged_generation_is_never_read(
     assert "000001" in said[0]
 
 
+@pytest.mark.slow
 def test_a_refresher_that_never_comes_is_told_of(
     bench: RefreshBench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -212,3 +218,25 @@ def test_training_goes_on_without_a_refresher_that_keeps_dying(
         bench.train(config)
     assert swaps_of(config) == []
     assert any("after 3 restarts" in record.message for record in caplog.records)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["cache/embeddings/*", "generations/*.tmp-*/negatives.parquet"])
+def test_a_refresher_killed_at_work_leaves_nothing_half(bench: RefreshBench, moment: str) -> None:
+    name = moment.partition("/")[0]
+    configs = [bench.config(f"{way}-{name}", ASYNC) for way in ("peace", "killed")]
+    for config in configs:
+        bench.killed(config, 5)
+    peace, killed = (config.run_folder for config in configs)
+    assert refresher.refresh(peace, once=True) == 1
+    folder = home_of(configs[1]).folder
+    with subprocess.Popen([SCRIPT, "refresh", str(killed)], stderr=subprocess.DEVNULL) as process:
+        while not list(folder.glob(moment)):
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.kill()
+    assert generations_of(configs[1]) == []
+    assert refresher.refresh(killed, once=True) == 1
+    found = [generations_of(config)[0].folder for config in configs]
+    assert negatives_in(found[0]) == negatives_in(found[1])
+    assert not list(folder.glob("generations/*.tmp-*"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cli_setup import SCRIPT, in_subprocess, write_setup
@@ -49,6 +51,22 @@ def test_two_processes_train_as_one(tmp_path: Path, more: dict[str, Any]) -> Non
         moved = max((alone[name] - base[name]).abs().max() for name in base)
         difference = max((alone[name] - together[name]).abs().max() for name in base)
         assert difference < 0.02 * moved
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", [{"mode": "sync"}, {"mode": "async", "max_age_steps": 0}], ids=str)
+def test_two_processes_swap_at_the_same_step(tmp_path: Path, mode: dict[str, Any]) -> None:
+    section = {"every_steps": 2, **mode}
+    config = write_setup(tmp_path, train={**TRAIN, "steps": 8}, refresh=section)
+    command: list[str | Path] = [*LAUNCH, "-m", "pyrite", "train", config]
+    found = in_subprocess(command, environment={"OMP_NUM_THREADS": "1"})
+    assert found.code == 0, found.err
+    run = tmp_path / "runs" / "toy"
+    swaps = json.loads((run / "refresh" / "swaps.json").read_text("utf-8"))
+    decided = [(swap["generation"], swap["decided"], swap["since"]) for swap in swaps]
+    assert decided == [(1, 2, 4), (2, 4, 6)]
+    words = [np.load(run / "feed" / f"mined-{rank}" / "generation.npy") for rank in (0, 1)]
+    assert words[0].tolist() == words[1].tolist() != [0]
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from test_trainers_torchrun import LAUNCH, model_of
 from torch import equal
 
 pytestmark = pytest.mark.slow
-LIMIT_S = 60
+LIMIT_S = 240
 
 
 def children_of(pid: int) -> list[int]:

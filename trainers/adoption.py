@@ -1,4 +1,4 @@
-"""Taking a generation into a running training: its pool, the step of the swap, and what it frees."""
+"""Taking a generation into a running training: its pool, the swap, and what that frees."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ class Adoption:
         """Lay out what a restored checkpoint draws from."""
         for number in sorted(self._in_use()):
             generation = self._store.get(number)
-            if number and generation is not None:
+            # without one the pool of before the kill is there, or the feed says that it is not
+            if generation is not None and generation.manifest.intact(generation.folder):
                 self.write(generation)
 
     def write(self, generation: Generation) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 import time
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 
 from ..core.errors import PyriteError
@@ -219,9 +217,6 @@ class WithRefresher(Arrivals):
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Leave every generator of noise as it was: loading a model draws from them."""
-    plain, arrays = random.getstate(), np.random.get_state()
+    """Leave torch's noise as it was: loading a model draws from it."""
     with torch.random.fork_rng():
         yield
-    random.setstate(plain)
-    np.random.set_state(arrays)

@@ -88,9 +88,9 @@ class Generations:
         return None
 
     def last_adopted(self, before: int) -> Generation | None:
-        """The latest adopted one of weights from before a step."""
-        found = [g for g in self.all() if g.adopted and g.step < before]
-        return found[-1] if found else None
+        """The latest whole one that was adopted, of weights from before a step."""
+        found = (g for g in reversed(self.all()) if g.adopted and g.step < before)
+        return next((g for g in found if g.manifest.intact(g.folder)), None)
 
     def next_number(self) -> int:
         """A number that no folder has, whatever is in it."""

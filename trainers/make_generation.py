@@ -5,16 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from ..core.beir import Dataset
-from ..core.embeddings import Embeddings, StoreLayout
 from ..core.encoder import Encoder
-from ..core.encoders.build import embed_table
 from ..core.errors import PyriteError
-from ..core.run import Prepared, QuerySet, open_queries
-from ..core.sbert import SentenceTransformerEncoder
+from ..core.run import Prepared, open_queries
+from ..core.sbert import SentenceTransformerEncoder, check_device
 from ..core.store import Manifest, publish, scratch_folder, write_json
 from ..miner.mine import mine
 from ..miner.negatives_file import FILE, read_scored
@@ -22,6 +18,7 @@ from ..miner.negatives_merge import complete
 from .generations import SCHEMA, Generation, Generations
 from .refresh_facts import Measured, measure_facts
 from .refresh_gate import decide
+from .refresh_vectors import prepare_generation
 from .run_config import TrainConfig
 from .weights import Weights, check_weights
 
@@ -41,52 +38,77 @@ def make_generation(config: TrainConfig, weights: Weights, store: Generations) -
     """
     known = store.of_weights(weights)
     if known is not None:
-        logger.info("generation %d: mined already with the weights of step %d", known.number, weights.step)
+        logger.info(
+            "generation %d: mined already with the weights of step %d", known.number, weights.step
+        )
         _point(store, known)
         return known
-    started = time.monotonic()
     check_weights(weights)
-    number, last = store.next_number(), store.last_adopted(weights.step)
-    own = _with_weights(config, weights, store)
-    encoder = SentenceTransformerEncoder(own.encoder)
-    prepared = _prepare(own, encoder, number)
-    with scratch_folder(store.folder(number)) as scratch:
-        mined = mine(own, prepared=prepared, folder=scratch)
-        before = (last.folder if last else config.run_folder / "negatives") / FILE
-        kept = complete(
-            scratch / FILE,
-            before if config.refresh.chunk > 1 else None,
-            prepared.dataset.queries,
-            number,
-        )
-        measured = _measure(own, encoder, prepared, store, (before, scratch / FILE))
-        reasons = decide(config.refresh.gate, measured.facts)
-        write_json(scratch / REPORT, {"measured": measured.as_json(), "reasons": reasons})
-        Manifest.write(
-            scratch,
-            schema=SCHEMA,
-            kind="generation",
-            generation=number,
-            step=weights.step,
-            weights=weights.key,
-            training=weights.training,
-            adopted=not reasons,
-            reason="; ".join(reasons),
-            reasons=list(reasons),
-            counts=mined.tally.as_json(),
-            kept_queries=kept,
-            measured=measured.as_json(),
-            mined={name: mined.manifest.data[name] for name in _OF_MINING},
-            seconds=time.monotonic() - started,
-        )
-        publish(scratch, store.folder(number))
-    candidates = mined.manifest.data["inputs"]["candidates"]
-    store.home.prune_cache({prepared.corpus.key, prepared.queries.embeddings.key, candidates})
+    last = store.last_adopted(weights.step)
+    number = _publish(config, weights, store, last)
     made = store.get(number)
     if made is None:
         raise PyriteError(f"{store.folder(number)}: gone as soon as it was written; refresh anew")
+    used = made if made.adopted or last is None else last
+    candidates = made.manifest.data["mined"]["inputs"]["candidates"]
+    queries = made.manifest.data["query_vectors"]
+    store.home.prune_cache(
+        {candidates, queries, *(g.manifest.data["vectors"] for g in (made, used))}
+    )
     _point(store, made)
     return made
+
+
+def _publish(
+    config: TrainConfig, weights: Weights, store: Generations, last: Generation | None
+) -> int:
+    """Make the next generation after `last`; its number."""
+    started, number = time.monotonic(), store.next_number()
+    own = _with_weights(config, weights, store)
+    encoder = SentenceTransformerEncoder(own.encoder)
+    prepared, partial = prepare_generation(config, own, encoder, number, last)
+    before = (last.folder if last else config.run_folder / "negatives") / FILE
+    with scratch_folder(store.folder(number)) as scratch:
+        mined = mine(own, prepared=prepared, folder=scratch)
+        measured = _measure(own, encoder, prepared, store, weights.step, (before, scratch / FILE))
+        old = before if config.refresh.chunk > 1 else None
+        kept = complete(scratch / FILE, old, prepared.dataset.queries, number)
+        reasons = list(decide(config.refresh.gate, measured.facts))
+        found = {"measured": measured.as_json(), "partial": partial, "reasons": reasons}
+        write_json(scratch / REPORT, found)
+        facts: dict[str, Any] = {
+            **found,
+            "generation": number,
+            "step": weights.step,
+            "weights": weights.key,
+            "training": weights.training,
+            "adopted": not reasons,
+            "reason": "; ".join(reasons),
+            "counts": mined.tally.as_json(),
+            "kept_queries": kept,
+            "vectors": prepared.corpus.key,
+            "query_vectors": prepared.queries.embeddings.key,
+            "mined": {name: mined.manifest.data[name] for name in _OF_MINING},
+            "seconds": time.monotonic() - started,
+        }
+        Manifest.write(scratch, schema=SCHEMA, kind="generation", **facts)
+        publish(scratch, store.folder(number))
+    return number
+
+
+def check_refresh(config: TrainConfig) -> None:
+    """Raise PyriteError, before any work, for what would stop the first generation only."""
+    refresh = config.refresh
+    if refresh.mode == "off":
+        return
+    if refresh.device is not None:
+        check_device(refresh.device, "refresh.device")
+    _, _, rows = open_queries(config, config.dataset.train_split)
+    if rows.size < refresh.chunk:
+        raise PyriteError(
+            f"refresh.chunk={refresh.chunk}, but there are {rows.size} training queries; set"
+            f" refresh.chunk to at most {rows.size}"
+        )
 
 
 def _point(store: Generations, made: Generation) -> None:
@@ -98,7 +120,10 @@ def _point(store: Generations, made: Generation) -> None:
 
 def _with_weights(config: TrainConfig, weights: Weights, store: Generations) -> TrainConfig:
     """The configuration of a run whose model are these weights, with a cache of its own."""
-    encoder = {"model": str(weights.folder), "device": config.refresh.device or config.encoder.device}
+    encoder = {
+        "model": str(weights.folder),
+        "device": config.refresh.device or config.encoder.device,
+    }
     return config.model_copy(
         update={
             "encoder": config.encoder.model_copy(update=encoder),
@@ -107,41 +132,18 @@ def _with_weights(config: TrainConfig, weights: Weights, store: Generations) -> 
     )
 
 
-def _prepare(config: TrainConfig, encoder: Encoder, number: int) -> Prepared:
-    """Vectors of the corpus and of the queries that this generation mines."""
-    dataset, qrels, rows = open_queries(config, config.dataset.train_split, more_qrels=True)
-    chunk = config.refresh.chunk
-    if rows.size < chunk:
-        raise PyriteError(
-            f"refresh.chunk={chunk}, but there are {rows.size} training queries; set refresh.chunk"
-            f" to at most {rows.size}"
-        )
-    rows = rows[np.arange(rows.size) % chunk == number % chunk]
-    tokens, layout = config.encoder.batch_tokens, StoreLayout(config.encoder.store)
-    corpus = corpus_vectors(config, encoder, dataset)
-    queries = embed_table(encoder, dataset.queries, "query", config.cache, tokens, rows, layout)
-    return Prepared(dataset, qrels, corpus, QuerySet(rows, queries))
-
-
-def corpus_vectors(config: TrainConfig, encoder: Encoder, dataset: Dataset) -> Embeddings:
-    """The corpus by the weights of `encoder`: every document is encoded.
-
-    The vectors of the generation before are in the same cache until this one is published.
-    """
-    tokens, layout = config.encoder.batch_tokens, StoreLayout(config.encoder.store)
-    return embed_table(encoder, dataset.corpus, "document", config.cache, tokens, None, layout)
-
-
 def _measure(
     config: TrainConfig,
     encoder: Encoder,
     prepared: Prepared,
     store: Generations,
+    step: int,
     files: tuple[Path, Path],
 ) -> Measured:
+    """What the gate asks, of the queries that were mined now."""
     tables = (prepared.dataset.queries, prepared.dataset.corpus)
     before, after = (read_scored(path, *tables, config.sampler.total) for path in files)
-    adopted = [g.measured("ndcg") for g in store.all() if g.adopted]
+    adopted = [g.measured("ndcg") for g in store.all() if g.adopted and g.step < step]
     best = max((value for value in adopted if value is not None), default=None)
     gate = config.refresh.gate
     return measure_facts(gate, config, encoder, prepared, before, after, best)

@@ -44,9 +44,7 @@ class RefreshCallback(TrainerCallback):  # type: ignore[misc]
     first one decides, and all swap at the same step.
     """
 
-    def __init__(
-        self, config: TrainConfig, training: str, feed: Feed, rows: TrainingSet
-    ) -> None:
+    def __init__(self, config: TrainConfig, training: str, feed: Feed, rows: TrainingSet) -> None:
         self._config, self._training, self._section = config, training, config.refresh
         self._home = RefreshHome.of(config.run_folder)
         self._store = Generations(self._home, training)
@@ -86,7 +84,7 @@ class RefreshCallback(TrainerCallback):  # type: ignore[misc]
 
     def attach(self, trainer: SentenceTransformerTrainer) -> None:
         """Follow a trainer's steps, and log what happens through it."""
-        self._log = trainer.log
+        self._log = partial(_log_beside, trainer)
         self._trigger.watch(trainer.loss)
         trainer.add_callback(self)
 
@@ -135,9 +133,7 @@ class RefreshCallback(TrainerCallback):  # type: ignore[misc]
             self._trigger.save(checkpoint_folder(Path(args.output_dir), state.global_step))
         self._adoption.remove(Path(args.output_dir), self._swaps, self._section.keep)
 
-    def _border(
-        self, step: int, asked: bool, model: SentenceTransformer
-    ) -> tuple[int, int] | None:
+    def _border(self, step: int, asked: bool, model: SentenceTransformer) -> tuple[int, int] | None:
         """What the first process does after a step: the generation to swap to, and since when."""
         begun, journal = time.monotonic(), self._journal
         if journal is None:
@@ -168,3 +164,10 @@ class RefreshCallback(TrainerCallback):  # type: ignore[misc]
         self._swaps.record(Swap(generation.number, step, since))
         self._arrivals.taken(generation)
         return generation.number, since
+
+
+def _log_beside(trainer: SentenceTransformerTrainer, row: dict[str, float]) -> None:
+    """Log a row, and leave what the trainer is about to log itself to be logged."""
+    due = trainer.control.should_log
+    trainer.log(row)
+    trainer.control.should_log = due

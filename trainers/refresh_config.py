@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ..core.config import Section
+from ..miner.partial_config import PartialSection
 from .refresh_gate import GateSection
 from .refresh_trigger import TriggerSection
 
@@ -41,6 +42,7 @@ class RefreshSection(Section):
         None, description="of the encoder that refreshes; null: encoder.device"
     )
     keep: int = Field(2, ge=0, description="generations that stay though nothing needs them")
+    partial: PartialSection = PartialSection()
     gate: GateSection = GateSection()
     trigger: TriggerSection = TriggerSection()
 

@@ -19,7 +19,7 @@ class Journal:
         self._log = RefreshLog(home.folder)
         for row in self._log.rewind(step):
             # a swap is written down under the step at which it comes into force
-            if row.get("decided", row["step"]) <= step:
+            if row["decided" if "decided" in row else "step"] <= step:
                 self._log.append(row)
         self._known = {r["generation"] for r in self._log.rows() if r["kind"] == "generation"}
         self._stalled = 0.0
@@ -56,7 +56,7 @@ class Journal:
         row = {"generation": generation.number, "age": age, "churn": churn}
         self._log.append({"kind": "swap", "step": since, "decided": decided, **row})
         logger.info(
-            "step %d: negatives of generation %d from step %d on, of weights %d steps old, churn %s",
+            "step %d: negatives of generation %d from step %d on, %d steps old, churn %s",
             decided,
             generation.number,
             since,

@@ -28,8 +28,8 @@ def refresher_lock(path: Path, patience_s: float = 0.0) -> Iterator[None]:
             if time.monotonic() >= stop:
                 handle.seek(0)
                 raise PyriteError(
-                    f"{path}: another refresher has this run ({handle.read().strip() or 'unknown'});"
-                    " one is enough: end it first, or leave it at work"
+                    f"{path}: another refresher has this run ({handle.read().strip()}); one is"
+                    " enough: end that one first, or leave it at work"
                 )
             time.sleep(_PAUSE_S)
         handle.truncate(0)

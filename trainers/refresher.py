@@ -83,7 +83,9 @@ def _loop(home: RefreshHome, run: Path, overrides: Sequence[str], once: bool) ->
 def _config(home: RefreshHome, run: Path, overrides: Sequence[str]) -> TrainConfig:
     config = load_config(TrainConfig, home.folder / CONFIG, overrides)
     # the folder may lie elsewhere on this machine
-    return config.model_copy(update={"runs_dir": str(run.absolute().parent), "name": run.absolute().name})
+    return config.model_copy(
+        update={"runs_dir": str(run.absolute().parent), "name": run.absolute().name}
+    )
 
 
 def say(made: Generation) -> None:

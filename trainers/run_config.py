@@ -130,20 +130,19 @@ class TrainConfig(MineConfig, EvalConfig):
         refresh, train = self.refresh, self.train
         if refresh.mode == "off":
             return self
+        needs = "needs a cross-encoder's scores, which refreshed negatives have not"
         clashes = {
             f"train.kind={train.kind} has negatives of its own": train.kind != "encoder",
             "train.draw=replace moves on in the first list": train.draw == "replace",
-            "train.datasets mines each set alone": bool(train.datasets),
-            f"train.loss.name={train.loss.name} needs scores of each negative by a cross-encoder":
-                train.loss.needs_teacher,
-            f"train.doubt={train.doubt} needs scores of each negative by a cross-encoder":
-                train.doubt != "none",
+            "train.datasets mines each set once": bool(train.datasets),
+            f"train.loss.name={train.loss.name} {needs}": train.loss.needs_teacher,
+            f"train.doubt={train.doubt} {needs}": train.doubt != "none",
         }
-        for reason, holds in clashes.items():
-            if holds:
-                raise ValueError(
-                    f"refresh.mode={refresh.mode}: {reason}; change that or set refresh.mode=off"
-                )
+        reason = next((reason for reason, holds in clashes.items() if holds), None)
+        if reason is not None:
+            raise ValueError(
+                f"refresh.mode={refresh.mode}: {reason}; change that or set refresh.mode=off"
+            )
         ahead = steps_ahead(train.num_workers)
         if refresh.least_steps < ahead:
             name = "every_steps" if refresh.trigger.easy_share is None else "trigger.min_steps"

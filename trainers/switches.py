@@ -67,5 +67,7 @@ class Switches:
 
 def numbers_in(words_N: I64) -> set[int]:
     """All numbers, in force or not any more, that the words of switches hold."""
-    found = np.concatenate((words_N >> (_STEP_BITS + _VALUE_BITS), (words_N >> _STEP_BITS) & _VALUE))
+    found = np.concatenate(
+        (words_N >> (_STEP_BITS + _VALUE_BITS), (words_N >> _STEP_BITS) & _VALUE)
+    )
     return set(found.tolist())

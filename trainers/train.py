@@ -33,6 +33,7 @@ from .fit import finished, fit
 from .hub import check_token, push
 from .loss_config import OF_LISTS, LossSection
 from .make_feed import make_feed
+from .make_generation import check_refresh
 from .make_loss import guide_facts, make_loss
 from .mixed_feed import MinedSet, MixedFeed, MixedRows, check_sets, make_mixed_feed, mine_sets
 from .model_card import write_card
@@ -135,6 +136,7 @@ def _train_encoder(config: TrainConfig) -> tuple[Mined, dict[str, Evaluation]]:
     dev = main_first(lambda: DevEvaluator(config, stopping)) if stopping.split else None
     # a split that cannot judge is to be known now, not at the first refresh
     main_first(lambda: _gate_key(config))
+    main_first(lambda: check_refresh(config))
     encoder = SentenceTransformerEncoder(config.encoder)
     check_model(encoder.model, config.train)
     mined = main_first(lambda: mine(config, encoder))
@@ -232,21 +234,19 @@ def train_system(
     """
     folder = config.run_folder / "models" / system
     guide = by_main(lambda: guide_facts(config, config.train, fingerprint))
-    key = digest_json(
-        {
-            "schema": SCHEMA,
-            "system": system,
-            "model": fingerprint,
-            "seed": config.seed,
-            "negatives": mined.manifest.data["key"],
-            "datasets": [one.key for one in sets],
-            "guide": guide["fingerprint"] if guide else None,
-            "train": config.train.model_dump(mode="json", exclude=NOT_IN_KEY),
-            "dev": dev.key if dev else None,
-            "max_length": config.encoder.max_length,
-            **_refresh_key(config, system),
-        }
-    )
+    given = {
+        "schema": SCHEMA,
+        "system": system,
+        "model": fingerprint,
+        "seed": config.seed,
+        "negatives": mined.manifest.data["key"],
+        "datasets": [one.key for one in sets],
+        "guide": guide["fingerprint"] if guide else None,
+        "train": config.train.model_dump(mode="json", exclude=NOT_IN_KEY),
+        "dev": dev.key if dev else None,
+        "max_length": config.encoder.max_length,
+    }
+    key = digest_json({**given, **_refresh_key(config, system)})
     if finished(folder, key) is not None:
         logger.info("%s: trained already", folder)
         return folder

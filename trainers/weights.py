@@ -46,7 +46,9 @@ def publish_weights(
     with scratch_folder(target) as scratch:
         _merged(model).save(str(scratch), create_model_card=False)
         _sync(scratch)
-        manifest = Manifest.write(scratch, schema=SCHEMA, kind="weights", step=step, training=training)
+        manifest = Manifest.write(
+            scratch, schema=SCHEMA, kind="weights", step=step, training=training
+        )
         weights = _weights(target, manifest)
         there = _read(target)
         if there is not None and there == weights and Manifest(manifest.data).intact(target):

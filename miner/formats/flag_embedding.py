@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..training_row import (
     Doc,
@@ -48,10 +49,10 @@ class FlagEmbedding(Format):
         promoted = self.prune(record, keep)
         positives, negatives = len(record["pos"]), len(record["neg"])
         for key in ("pos", *(key for key in record if key.startswith("pos_"))):
-            beside = record.get(f"neg{key.removeprefix('pos')}")
             if has_length(record[key], positives):
-                known = isinstance(beside, list) and len(beside) == negatives
-                new = [beside[at] if known else None for at in places]
+                beside: Any = record.get(f"neg{key.removeprefix('pos')}")
+                known = has_length(beside, negatives)
+                new = take(beside, places) if known else [None] * len(places)
                 promoted[key] = [*record[key], *new]
         return promoted
 

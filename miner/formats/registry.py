@@ -203,7 +203,8 @@ def open_format(
     Raises PyriteError if the file has no row, or `wanted` or the first record is of no format here.
     """
     if wanted is not None and wanted not in FORMATS:
-        raise PyriteError(f"--format={wanted!r}: no such format; one of {', '.join(FORMATS)}")
+        knob = f"{sources.option}format"
+        raise PyriteError(f"{knob}={wanted!r}: no such format; one of {', '.join(FORMATS)}")
     layout = (FORMATS[wanted].layout if wanted else None) or layout_of(path)
     found = list(islice(layout.read(path), 1))
     if not found:
@@ -213,7 +214,8 @@ def open_format(
     name = wanted or guess(record, where)
     made = FORMATS[name].make(path, record, where, sources)
     if made is None:
-        raise PyriteError(f"{where}: the first row is not of --format={name}; leave it out")
+        knob = f"{sources.option}format={name}"
+        raise PyriteError(f"{where}: the first row is not of {knob}; leave it out")
     return made, layout, name
 
 

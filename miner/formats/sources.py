@@ -18,17 +18,22 @@ CACHE = Path("runs/.cache")
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Paths beside a training file; `corpus` may be a BEIR or MTEB folder, with queries too."""
+    """Paths beside a training file; `corpus` may be a BEIR or MTEB folder, with queries too.
+
+    `option` is what errors put in front of a path's name.
+    """
 
     corpus: Path | None = None
     queries: Path | None = None
     qrels: Path | None = None
     cache: Path = CACHE
+    option: str = "--"
 
     def open_corpus(self, where: str) -> TextTable:
         """Texts of documents; raises PyriteError if none are named."""
         if self.corpus is None:
-            raise PyriteError(f"{where}: holds document ids without texts; name them with --corpus")
+            knob = f"{self.option}corpus"
+            raise PyriteError(f"{where}: holds document ids without texts; name them with {knob}")
         paths: tuple[Path, ...] = (self.corpus,)
         if self.corpus.is_dir():
             paths = SetFolder.find(self.corpus).corpus or (self.corpus / "corpus.jsonl",)
@@ -40,13 +45,15 @@ class Sources:
         if home is not None and home.is_dir():
             return open_texts(SetFolder.find(home).queries or (home / "queries.jsonl",), self.cache)
         if self.queries is None:
-            raise PyriteError(f"{where}: holds query ids without texts; name them with --queries")
+            knob = f"{self.option}queries"
+            raise PyriteError(f"{where}: holds query ids without texts; name them with {knob}")
         return open_texts((self.queries,), self.cache)
 
     def open_qrels(self, queries: TextTable, corpus: TextTable, where: str) -> Qrels:
         """Judgements, BEIR's or TREC's; raises PyriteError if none are named."""
         if self.qrels is None:
-            raise PyriteError(f"{where}: holds no positives; name the judgements with --qrels")
+            knob = f"{self.option}qrels"
+            raise PyriteError(f"{where}: holds no positives; name the judgements with {knob}")
         return read_judgements(self.qrels, queries, corpus)
 
 

@@ -62,7 +62,8 @@ class Judgement:
     `state` is `ok` if every document has been decided, abstentions included; otherwise it says
     what went wrong with the (first) call that brought no verdicts, whose documents have `UNKNOWN`.
     Documents of the same case that another call or the store decided keep their verdicts.
-    `attempts` counts calls, 0 where all came from the store; so do the tokens.
+    `attempts` counts calls, 0 where all came from the store; so do the tokens. `cut_texts` counts
+    the texts of the case that the judge does not see whole, wherever the verdicts came from.
     """
 
     state: State
@@ -70,6 +71,7 @@ class Judgement:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     attempts: int = 0
+    cut_texts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

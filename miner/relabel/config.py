@@ -43,7 +43,7 @@ class DataConfig(Section):
         corpus, queries, qrels = (
             None if path is None else Path(path) for path in (self.corpus, self.queries, self.qrels)
         )
-        return Sources(corpus, queries, qrels, cache)
+        return Sources(corpus, queries, qrels, cache, "data.")
 
 
 class ScriptedConfig(Section):
@@ -100,6 +100,10 @@ class RelabelConfig(FolderConfig):
     on_unknown: Literal["keep", "drop"] = Field(
         "keep", description="what is done with a negative that no judge decided"
     )
+    on_worse: Literal["keep", "remove"] = Field(
+        "keep",
+        description="what is done with a negative that is relevant, but worse than positives",
+    )
     out: Out = Field("same", description="format of what is written; same: as it was read")
     double_judge: float = Field(
         0.0, ge=0, le=1, description="share of the rows that every stage sees, to compare them"
@@ -114,6 +118,21 @@ class RelabelConfig(FolderConfig):
     max_calls: int | None = Field(None, ge=1, description="stop before more calls are made")
     block_rows: int = Field(1024, ge=1, description="rows in memory at a time")
     dry_run: bool = Field(False, description="estimate calls, tokens and cost; write nothing")
+
+    @model_validator(mode="after")
+    def _nothing_is_in_vain(self) -> RelabelConfig:
+        if self.on_worse == "remove" and self.counted == "relevant":
+            raise ValueError(
+                "on_worse=remove with counted=relevant, which takes worse ones for false negatives;"
+                " leave one of both out"
+            )
+        for key, value in (("on_unknown", "drop"), ("on_worse", "remove")):
+            if self.operation == "weight" and getattr(self, key) == value:
+                raise ValueError(
+                    f"operation=weight removes nothing, so {key}={value} cannot hold; leave {key}"
+                    " out"
+                )
+        return self
 
     @model_validator(mode="after")
     def _checks_have_rows(self) -> RelabelConfig:

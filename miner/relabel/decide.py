@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from ...core.errors import PyriteError
+from ...core.progress import progress
 from ..training_file import TrainingFile
 from ..training_row import Record, TrainingRow
 from .cascade import Cascade, Outcome
@@ -65,9 +66,10 @@ class RowTally:
 
 @dataclass(slots=True)
 class Repair:
-    """Streams a file's records through a cascade; `found` hears of each row and its outcomes."""
+    """Streams a file's `rows` records through a cascade; `found` hears of each and its outcomes."""
 
     file: TrainingFile
+    rows: int
     cascade: Cascade
     config: RelabelConfig
     writer: RowWriter
@@ -80,19 +82,20 @@ class Repair:
         Raises StoppedError as the cascade does, PyriteError for a row that cannot be written.
         """
         entries = self.file.entries()
-        while block := list(islice(entries, self.config.block_rows)):
-            decided = self.cascade.decide([row for row, _ in block])
-            for (row, record), outcomes in zip(block, decided, strict=True):
-                written = self._repaired(row, record, outcomes)
-                if written is not None:
-                    yield written
+        with progress("judge", total=self.rows, unit="rows") as bar:
+            while block := list(islice(entries, self.config.block_rows)):
+                decided = self.cascade.decide([row for row, _ in block])
+                for (row, record), outcomes in zip(block, decided, strict=True):
+                    written = self._repaired(row, record, outcomes)
+                    if written is not None:
+                        yield written
+                bar.update(len(block))
 
     def _repaired(
         self, row: TrainingRow, record: Record, outcomes: Sequence[Outcome]
     ) -> Record | None:
         false = [at for at, o in enumerate(outcomes) if o.state == "false_negative"]
-        drops = self.config.on_unknown == "drop"
-        unwanted = [at for at, o in enumerate(outcomes) if o.state == "unknown" and drops]
+        unwanted = [at for at, outcome in enumerate(outcomes) if self._goes(outcome)]
         edit = edit_of(
             row,
             self.config.operation,
@@ -114,6 +117,13 @@ class Repair:
         if self.config.operation == "weight":
             return with_weights(written, [self._weight(outcome) for outcome in outcomes])
         return written
+
+    def _goes(self, outcome: Outcome) -> bool:
+        """Whether a negative goes that is no false one, or not known to be."""
+        if outcome.state == "unknown":
+            return self.config.on_unknown == "drop"
+        worse = outcome.state == "clean" and outcome.verdict.relevant is True
+        return worse and self.config.on_worse == "remove"
 
     def _weight(self, outcome: Outcome) -> float | None:
         """P(false negative): the judge's where it has one, else its verdict; None where unknown."""

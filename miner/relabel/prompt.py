@@ -20,6 +20,7 @@ from ...core.errors import PyriteError
 from ...core.rng import combine, stream
 from ..training_row import Doc
 from .case import Case, Verdict
+from .control_marks import break_marks
 
 _CODE_LETTERS = 12
 _CUT = " [...]"
@@ -119,7 +120,8 @@ class Prompt:
 
     def _cut(self, text: str) -> str:
         limit = self.config.max_chars
-        return text if limit is None or len(text) <= limit else text[:limit] + _CUT
+        whole = limit is None or len(text) <= limit
+        return break_marks(text if whole else text[:limit] + _CUT)
 
 
 def in_place(order: list[int], shown: Sequence[Verdict]) -> tuple[Verdict, ...]:

@@ -107,9 +107,11 @@ def _run(
     # a folder of its own in which a kill leaves nothing that looks finished
     outside = config.operation == "relabel" and file.format.judged_outside
     named = [NOTES, *([POSITIVES] if outside and config.out == "same" else [])]
+    rows = sum(1 for _ in file.layout.read(file.path))
+    earlier = Manifest.read(folder)
     try:
         with Notes.open(folder, cascade, with_positives=POSITIVES in named) as notes:
-            repair = Repair(file, cascade, config, writer, notes.add)
+            repair = Repair(file, rows, cascade, config, writer, notes.add)
             with atomic_write(folder / writer.name) as handle:
                 writer.write(handle, repair.records(), folder / writer.name)
                 if not repair.tally.written:
@@ -121,12 +123,13 @@ def _run(
     except StoppedError as stop:
         return _stopped(folder, repair, before, str(stop))
     (folder / STOPPED).unlink(missing_ok=True)
-    if POSITIVES not in named:
-        (folder / POSITIVES).unlink(missing_ok=True)
     report, spent = report_of(repair), _spent(cascade, before)
     write_json(folder / REPORT, report)
     write_json(folder / SPENT, spent)
     named += [writer.name, REPORT, SPENT, *_configs(config, file, folder)]
+    # what an earlier run of another format or operation wrote is no part of this one
+    for name in sorted(set(earlier.data.get("files", {}) if earlier else ()) - set(named)):
+        (folder / name).unlink(missing_ok=True)
     Manifest.write(
         folder,
         named,
@@ -151,14 +154,13 @@ def _configs(config: RelabelConfig, file: TrainingFile, folder: Path) -> list[st
 
 
 def _stopped(folder: Path, repair: Repair, before: Spent, reason: str) -> Relabelled:
-    rows = sum(1 for _ in repair.file.layout.read(repair.file.path))
     sentence = (
-        f"stopped at {reason}: {repair.tally.rows:,} of {rows:,} rows are decided; the verdicts so"
+        f"stopped at {reason}: {repair.tally.rows:,} of {repair.rows:,} rows are decided; the verdicts so"
         f" far are stored, so raise {reason.partition('=')[0]} and run the same command again to go"
         " on"
     )
     spent = _spent(repair.cascade, before)
-    left = {"reason": reason, "rows_decided": repair.tally.rows, "rows": rows, **spent}
+    left = {"reason": reason, "rows_decided": repair.tally.rows, "rows": repair.rows, **spent}
     write_json(folder / STOPPED, left)
     return Relabelled(folder, report_of(repair), spent, sentence)
 

@@ -19,12 +19,14 @@ def stages_table(done: Relabelled) -> Table:
     table.add_column("stage")
     for name in ("pairs", "clean", "false negative", "forwarded", "unknown", "calls", "cost"):
         table.add_column(name, justify="right")
+    table.add_column("texts cut", justify="right")
     table.add_column("no verdict")
     for stage, spent in zip(done.report["stages"], done.spent["stages"], strict=True):
         counts = [f"{stage[name]:,}" for name in _RULINGS]
         silent = _counted(stage["silent_by_state"])
         money = (f"{spent['calls']:,}", f"{spent['cost']:.4f}")
-        table.add_row(escape(stage["stage"]), *counts, *money, silent)
+        cut = f"{stage['cut_texts']:,}"
+        table.add_row(escape(stage["stage"]), *counts, *money, cut, silent)
     return table
 
 

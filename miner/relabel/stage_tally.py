@@ -17,7 +17,8 @@ class StageTally:
     """Pairs that a stage saw and what became of them; calls, tokens and what they cost.
 
     `unknown` counts the pairs that stay without a verdict, by the reason; `silent` those that the
-    stage could not decide, also where the next one can. `stored`: cases that took no call.
+    stage could not decide, also where the next one can. `stored`: cases that took no call;
+    `cut_texts`: texts that were too long to be shown whole, once for each case they stand in.
     """
 
     label: str
@@ -25,6 +26,7 @@ class StageTally:
     seen: int = 0
     cases: int = 0
     stored: int = 0
+    cut_texts: int = 0
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -35,7 +37,9 @@ class StageTally:
     def add_call(self, judgement: Judgement) -> None:
         """Count what a case took."""
         self.cases += 1
-        self.stored += judgement.attempts == 0
+        # a call without a reply is no attempt either
+        self.stored += judgement.attempts == 0 and judgement.state == "ok"
+        self.cut_texts += judgement.cut_texts
         self.calls += judgement.attempts
         self.prompt_tokens += judgement.prompt_tokens
         self.completion_tokens += judgement.completion_tokens
@@ -59,6 +63,7 @@ class StageTally:
             **{name: self.rulings[name] for name in names},
             "unknown_by_state": dict(sorted(self.unknown.items())),
             "silent_by_state": dict(sorted(self.silent.items())),
+            "cut_texts": self.cut_texts,
             **self.spent(),
         }
 

@@ -19,6 +19,7 @@ from .core.errors import PyriteError
 
 if TYPE_CHECKING:
     from .core.config import C
+    from .miner.relabel.config import RelabelConfig
 
 app = typer.Typer(
     name="pyrite",
@@ -34,6 +35,16 @@ _Overrides = Annotated[
     list[str] | None, typer.Argument(help="overrides, as sampler.a=0.7", metavar="A.B=C")
 ]
 _Json = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+
+_Against = Annotated[
+    Path | None,
+    typer.Option(metavar="SET_DIR", help="BEIR or MTEB folder that must not be trained on"),
+]
+_Judge = Annotated[
+    Path | None,
+    typer.Option(metavar="CONFIG", help="configuration of relabel: its last stage judges a sample"),
+]
+_Sample = Annotated[int, typer.Option(min=1, help="random negatives for --judge")]
 
 _SHORTCUTS = {
     "retriever": "eval.source.kind",
@@ -259,6 +270,12 @@ def relabel(
         raise typer.Exit(_STOPPED)
 
 
+def _judging(judge: Path, path: Path) -> RelabelConfig:
+    from .miner.relabel.config import RelabelConfig
+
+    return _load(RelabelConfig, judge, [f"data.path={json.dumps(str(path))}"])
+
+
 @app.command()
 def audit(
     path: Annotated[Path, typer.Argument(help="training file or run folder", metavar="PATH")],
@@ -266,10 +283,7 @@ def audit(
     fix: Annotated[
         Path | None, typer.Option(metavar="OUT", help="write a cleaned copy; never overwrites")
     ] = None,
-    against: Annotated[
-        Path | None,
-        typer.Option(metavar="SET_DIR", help="BEIR or MTEB folder that must not be trained on"),
-    ] = None,
+    against: _Against = None,
     split: Annotated[str, typer.Option(help="split of --against")] = "test",
     max_words: Annotated[int, typer.Option(min=1, help="a text with more is long")] = 512,
     max_warnings: Annotated[
@@ -288,6 +302,8 @@ def audit(
     wanted: Annotated[
         str | None, typer.Option("--format", help="the format; default: guessed and printed")
     ] = None,
+    judge: _Judge = None,
+    sample: _Sample = 400,
 ) -> None:
     """Audit a training file, ours or anybody's, for false negatives and leaked test queries."""
     from .miner.audit import audit as run
@@ -303,12 +319,16 @@ def audit(
         against=against,
         split=split,
         max_words=max_words,
+        judge=None if judge is None else _judging(judge, path),
+        sample=sample,
     )
     if as_json:
         typer.echo(json.dumps(found.as_json()))
     else:
         typer.echo(heading(found))
         Console().print(audit_table(found))
+        if found.judged is not None:
+            typer.echo(found.judged.sentence())
         if fix is not None and found.removed is not None:
             typer.echo(removed_sentence(found.removed, fix))
     if not found.passes(max_warnings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Protocol
 
 from ..case import Case, Estimate, Judgement
@@ -10,14 +11,7 @@ from ..price import Price
 
 
 class BudgetSpent(Exception):
-    """A call was not made, because the budget has no room for it.
-
-    `paid` is what earlier attempts at the same part took, None if there were none.
-    """
-
-    def __init__(self, paid: Judgement | None = None) -> None:
-        super().__init__("the budget is spent")
-        self.paid = paid
+    """A call was not made, because the budget has no room for it."""
 
 
 class Answerer(Protocol):
@@ -42,11 +36,15 @@ class Answerer(Protocol):
     def parts(self, case: Case) -> list[Case]:
         """The case as cases of one call each, the documents in order."""
 
-    def answer(self, part: Case, stop: threading.Event) -> Judgement:
-        """Judge what fits into one call, trying again where that can help.
+    def cut_texts(self, case: Case) -> int:
+        """How many of the case's texts are too long to be shown whole."""
 
-        Raises BudgetSpent if there is no money for it, CancelledError instead of waiting once
-        `stop` is set, and PyriteError if no case can be judged.
+    def answers(self, part: Case, stop: threading.Event) -> Iterator[Judgement]:
+        """Judge what fits into one call: each reply as it arrives, the last one is the answer.
+
+        A reply that cannot be used is asked for again. Raises BudgetSpent if there is no money for
+        a call, CancelledError instead of waiting once `stop` is set, and PyriteError if no case
+        can be judged.
         """
 
     def estimate(self, part: Case) -> Estimate:

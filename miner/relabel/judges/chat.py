@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from ....core.digest import digest_json
 from ....core.server.connection import Connection, GivenUp
 from ....core.server.failures import Knobs
 from ..budget import Budget
-from ..case import Case, Estimate, Judgement, State, unknown
+from ..case import Case, Estimate, Judgement, unknown
 from ..parse import SCHEMA
 from ..price import Price
 from ..prompt import in_place, load_prompt
@@ -33,18 +34,14 @@ _FORMATS: dict[str, Any] = {
 _THIS_REQUEST = frozenset({400, 413, 422})
 
 
-@dataclass(slots=True)
-class _Used:
-    """What the attempts at one part have taken."""
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """The user's message, the most tokens of the reply, and the tokens that either may have."""
 
-    attempts: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def judgement(self, state: State, part: Case) -> Judgement:
-        return Judgement(
-            state, unknown(part), self.prompt_tokens, self.completion_tokens, self.attempts
-        )
+    message: str
+    limit: int
+    prompt_tokens: int
+    reply_tokens: int
 
 
 class ChatAnswerer:
@@ -66,7 +63,8 @@ class ChatAnswerer:
         knobs = Knobs(
             knob,
             smaller=f"lower {knob}.most_documents",
-            rejected=f"check {knob}.model, .structured, .limit_field, .temperature, .most_tokens",
+            rejected=f"check {knob}.model, .structured, .limit_field, .temperature, .reply_tokens"
+            " and .most_tokens",
         )
         self._connection = Connection(config, f"the chat judge {knob}", knobs)
         self._structured = "json_schema" if config.structured == "auto" else config.structured
@@ -104,66 +102,62 @@ class ChatAnswerer:
         return self._prompt.parts(case)
 
     def cut_texts(self, case: Case) -> int:
-        """How many of the case's texts are too long to be shown whole."""
         return self._prompt.cut_texts(case)
 
     def estimate(self, part: Case) -> Estimate:
         tokens = min(self._prompt.reply_tokens(part), self._config.reply_tokens)
         return Estimate(1, self._prompt.tokens(part), tokens)
 
-    def answer(self, part: Case, stop: threading.Event) -> Judgement:
-        used = _Used()
-        state: State = "failed"
+    def answers(self, part: Case, stop: threading.Event) -> Iterator[Judgement]:
         for attempt in range(self._config.reply_retries + 1):
             order = self._prompt.order(part, attempt)
-            message = self._prompt.message(part, order)
             limit = self._config.reply_tokens << attempt
+            request = _Request(
+                self._prompt.message(part, order),
+                limit,
+                self._prompt.tokens(part),
+                min(limit, self._prompt.reply_tokens(part)),
+            )
             try:
-                reply = self._paid(message, limit, self._prompt.tokens(part), stop, used)
-            except BudgetSpent as error:
-                error.paid = used.judgement(state, part) if attempt else None
-                raise
+                reply, inward, outward = self._paid(request, stop)
             except GivenUp as error:
-                self._bear(error)
-                return used.judgement("failed", part)
+                self._bear(error, part.row)
+                yield Judgement("failed", unknown(part))
+                return
             state, shown = reply.read(len(order))
+            yield Judgement(state, in_place(order, shown), inward, outward, 1)
             if state == "ok":
-                return replace(used.judgement("ok", part), verdicts=in_place(order, shown))
-        return used.judgement(state, part)
+                return
 
-    def _paid(
-        self, message: str, limit: int, tokens: int, stop: threading.Event, used: _Used
-    ) -> ChatReply:
-        """One reply, within the budget; what it took is added to `used`."""
-        most = self.price.cost(tokens, limit)
+    def _paid(self, request: _Request, stop: threading.Event) -> tuple[ChatReply, int, int]:
+        """One reply, within the budget, and its tokens in and out."""
+        most = self.price.cost(request.prompt_tokens, request.limit)
         held = self._budget.reserve(most)
         if held is None:
             raise BudgetSpent
         cost = None
         try:
-            reply = self._send(message, limit, tokens, stop)
+            reply = self._send(request, stop)
             # a server that does not count is taken at its most
-            inward = tokens if reply.prompt_tokens is None else reply.prompt_tokens
-            outward = limit if reply.completion_tokens is None else reply.completion_tokens
+            inward, outward = reply.prompt_tokens, reply.completion_tokens
+            inward = request.prompt_tokens if inward is None else inward
+            outward = request.limit if outward is None else outward
             cost = self.price.cost(inward, outward)
         finally:
             self._budget.settle(held, most, cost)
-        used.attempts += 1
-        used.prompt_tokens += inward
-        used.completion_tokens += outward
         with self._lock:
             self._failures = 0
-        return reply
+        return reply, inward, outward
 
-    def _send(self, message: str, limit: int, tokens: int, stop: threading.Event) -> ChatReply:
+    def _send(self, request: _Request, stop: threading.Event) -> ChatReply:
         structured = self._structured
         try:
-            reply = self._sent(message, limit, tokens, stop, structured)
+            reply = self._sent(request, stop, structured)
         except GivenUp as error:
             if self._settled or structured == "none" or error.failure.status != 400:
                 raise
             # if it is the request that the server does not like, this one fails as well
-            reply = self._sent(message, limit, tokens, stop, "none")
+            reply = self._sent(request, stop, "none")
             with self._lock:
                 if not self._settled:
                     self._settled, self._structured = True, "none"
@@ -177,11 +171,9 @@ class ChatAnswerer:
         self._settled = True
         return reply
 
-    def _sent(
-        self, message: str, limit: int, tokens: int, stop: threading.Event, structured: str
-    ) -> ChatReply:
+    def _sent(self, request: _Request, stop: threading.Event, structured: str) -> ChatReply:
         config = self._config
-        fields: dict[str, Any] = {config.limit_field: limit}
+        fields: dict[str, Any] = {config.limit_field: request.limit}
         if config.temperature is not None:
             fields["temperature"] = config.temperature
         if _FORMATS[structured] is not None:
@@ -195,7 +187,7 @@ class ChatAnswerer:
                     model=config.model,
                     messages=[
                         {"role": "system", "content": self._prompt.instructions},
-                        {"role": "user", "content": message},
+                        {"role": "user", "content": request.message},
                     ],
                     **fields,
                 )
@@ -207,9 +199,9 @@ class ChatAnswerer:
             text = read.text and self._connection.redacted(read.text)
             return replace(read, text=text)
 
-        return self._connection.send(ask, tokens, stop)
+        return self._connection.send(ask, request.prompt_tokens + request.reply_tokens, stop)
 
-    def _bear(self, error: GivenUp) -> None:
+    def _bear(self, error: GivenUp, row: str) -> None:
         """Let one call fail; raises the error if no other call can do better either."""
         failure = error.failure
         with self._lock:
@@ -217,3 +209,4 @@ class ChatAnswerer:
             many = self._failures >= self._config.most_failures
         if many or not (failure.again or failure.status in _THIS_REQUEST):
             raise error
+        logger.warning("%s: %s; its documents stay unknown", row, error)

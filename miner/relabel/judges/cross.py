@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Iterator
 
 from scipy.special import expit
 
@@ -62,17 +63,21 @@ class CrossAnswerer:
     def parts(self, case: Case) -> list[Case]:
         return [case]
 
+    def cut_texts(self, case: Case) -> int:
+        """0: the tokenizer cuts pairs at `max_length`, which is not looked for before."""
+        return 0
+
     def estimate(self, part: Case) -> Estimate:
         texts = [part.query + doc.full for doc in part.documents]
         return Estimate(1, int(approximate_lengths(texts).sum()), 0)
 
-    def answer(self, part: Case, stop: threading.Event) -> Judgement:
+    def answers(self, part: Case, stop: threading.Event) -> Iterator[Judgement]:
         queries = [part.query] * len(part.documents)
         texts = [doc.full for doc in part.documents]
         scores = score_pairs(self._scorer, queries, texts, self._config.batch_tokens)
         verdicts = tuple(self.verdict(float(score)) for score in scores)
         tokens = int(self._scorer.lengths(queries, texts).sum())
-        return Judgement("ok", verdicts, tokens, 0, 1)
+        yield Judgement("ok", verdicts, tokens, 0, 1)
 
     def verdict(self, score: float) -> Verdict:
         """What the log-odds `score` says about a document."""

@@ -17,7 +17,7 @@ from ....core.sbert import EncoderConfig
 from ..case import Case, Estimate, Judgement, Verdict
 from ..price import FREE, Price
 
-_BLOCK = 64
+_BLOCK = 512
 
 
 class EmbeddingConfig(Section):

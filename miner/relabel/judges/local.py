@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 from ....core.digest import digest_file, digest_json
 from ....core.errors import PyriteError
 from ....core.sbert import check_device
-from ..case import Case, Estimate, Judgement, State, unknown
+from ..case import Case, Estimate, Judgement, unknown
+from ..control_marks import break_marks
 from ..parse import parse_reply
 from ..price import FREE, Price
 from ..prompt import in_place, load_prompt
@@ -65,18 +67,14 @@ class LocalAnswerer:
         return self._prompt.parts(case)
 
     def cut_texts(self, case: Case) -> int:
-        """How many of the case's texts are too long to be shown whole."""
         return self._prompt.cut_texts(case)
 
     def estimate(self, part: Case) -> Estimate:
         tokens = min(self._prompt.reply_tokens(part), self._config.reply_tokens)
         return Estimate(1, self._prompt.tokens(part), tokens)
 
-    def answer(self, part: Case, stop: threading.Event) -> Judgement:
-        prompt_tokens = completion_tokens = 0
-        state: State = "failed"
-        retries = self._config.reply_retries
-        for attempt in range(retries + 1):
+    def answers(self, part: Case, stop: threading.Event) -> Iterator[Judgement]:
+        for attempt in range(self._config.reply_retries + 1):
             if stop.is_set():
                 raise CancelledError
             order = self._prompt.order(part, attempt)
@@ -84,19 +82,16 @@ class LocalAnswerer:
             length = int(inputs["input_ids"].shape[1])
             room = self._context() - length
             if room < 1:
-                return Judgement("failed", unknown(part), 0, 0, attempt)
-            limit = min(self._config.reply_tokens << attempt, room)
-            text, written = self._write(inputs, limit)
-            prompt_tokens += length
-            completion_tokens += written
+                yield Judgement("failed", unknown(part))
+                return
+            text, written = self._write(inputs, min(self._config.reply_tokens << attempt, room))
             if text is None:
-                state = "truncated"
+                yield Judgement("truncated", unknown(part), length, written, 1)
                 continue
             state, shown = parse_reply(text, len(order))
+            yield Judgement(state, in_place(order, shown), length, written, 1)
             if state == "ok":
-                verdicts = in_place(order, shown)
-                return Judgement("ok", verdicts, prompt_tokens, completion_tokens, attempt + 1)
-        return Judgement(state, unknown(part), prompt_tokens, completion_tokens, retries + 1)
+                return
 
     @functools.cached_property
     def _loaded(self) -> tuple[Any, Any]:
@@ -123,9 +118,11 @@ class LocalAnswerer:
 
     def _inputs(self, message: str) -> Any:
         tokenizer, model = self._loaded
+        tokens = tokenizer.added_tokens_decoder.values()
+        material = break_marks(message, [token.content for token in tokens if token.special])
         messages = [
             {"role": "system", "content": self._prompt.instructions},
-            {"role": "user", "content": message},
+            {"role": "user", "content": material},
         ]
         return tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, return_tensors="pt", return_dict=True

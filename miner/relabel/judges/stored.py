@@ -24,6 +24,7 @@ class _Open:
     case: Case
     keys: list[str]
     verdicts: dict[str, Verdict]
+    cut_texts: int = 0
     left: int = 0
     undone: bool = False
     states: list[State] = field(default_factory=list)
@@ -51,6 +52,7 @@ class _Open:
             self.prompt_tokens,
             self.completion_tokens,
             self.attempts,
+            self.cut_texts,
         )
 
 
@@ -156,28 +158,24 @@ class StoredJudge:
     ) -> tuple[_Open, Case, Judgement | None]:
         if stop.is_set():
             raise CancelledError
+        replies = []
         try:
-            try:
-                judgement = self._answerer.answer(part, stop)
-            except BudgetSpent as spent:
-                if spent.paid is not None:
-                    self._keep(part, spent.paid)
-                return opened, part, None
-            self._keep(part, judgement)
+            for reply in self._answerer.answers(part, stop):
+                cost = self.price.cost(reply.prompt_tokens, reply.completion_tokens)
+                self._store.put(self._key, part, reply, cost)
+                replies.append(reply)
+        except BudgetSpent:
+            return opened, part, None
         except BaseException:
             stop.set()
             raise
-        return opened, part, judgement
-
-    def _keep(self, part: Case, judgement: Judgement) -> None:
-        cost = self.price.cost(judgement.prompt_tokens, judgement.completion_tokens)
-        self._store.put(self._key, part, judgement, cost)
+        return opened, part, _summed(replies)
 
     def _lookup(self, case: Case) -> _Open:
         keys = pair_keys(case)
         found = self._store.get(self._key, case)
         known = {k: verdict for k, verdict in zip(keys, found, strict=True) if verdict is not None}
-        return _Open(case, keys, known)
+        return _Open(case, keys, known, self._answerer.cut_texts(case))
 
     def _parts(self, opened: _Open) -> list[Case]:
         """The documents without a verdict, each text once, cut into calls."""
@@ -185,3 +183,13 @@ class StoredJudge:
         missing = [i for key, i in first.items() if key not in opened.verdicts]
         docs = tuple(opened.case.documents[i] for i in sorted(missing))
         return self._answerer.parts(replace(opened.case, documents=docs)) if docs else []
+
+
+def _summed(replies: list[Judgement]) -> Judgement:
+    """The last reply, and what all of them took."""
+    return replace(
+        replies[-1],
+        prompt_tokens=sum(reply.prompt_tokens for reply in replies),
+        completion_tokens=sum(reply.completion_tokens for reply in replies),
+        attempts=sum(reply.attempts for reply in replies),
+    )
