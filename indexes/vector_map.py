@@ -184,7 +184,7 @@ def _left_out_errors(
 
 def _squared_distances(left: F64, right: F64) -> F64:
     norms = np.square(left).sum(axis=1)[:, None] + np.square(right).sum(axis=1)[None, :]
-    return np.maximum(norms - 2.0 * (left @ right.T), 0.0)
+    return np.asarray(np.maximum(norms - 2.0 * (left @ right.T), 0.0))
 
 
 def _cut(rows_SD: F32) -> Iterator[F32]:

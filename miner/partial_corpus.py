@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,11 +56,7 @@ def partial_corpus(
             f" expected {len(table)} of {encoder.dimension}; set refresh.partial.kind=off"
         )
 
-    def encode(rows: I64) -> F32:
-        found = embed_table(encoder, table, "document", cache, max_tokens, rows, layout)
-        return found.take(np.arange(rows.size))
-
-    inputs = {
+    inputs: dict[str, Any] = {
         "schema": SCHEMA,
         "partial": config.model_dump(mode="json"),
         "encoder": encoder.fingerprint,
@@ -68,23 +66,17 @@ def partial_corpus(
         "seed": seed,
         "generation": generation,
     }
-    key = digest_json(inputs)
-    folder = cache / "embeddings" / key
-    manifest = Manifest.read(folder)
-    if manifest is None or not manifest.intact(folder):
-        with scratch_folder(folder) as scratch:
-            shape = (len(stale), stale.dimension)
-            out = np.lib.format.open_memmap(scratch / _FILE, "w+", np.float32, shape)
-            _, report = cheap_vectors(
-                stale, encode, queries_QD, table.ids.rank_N, config, seed, generation, out
-            )
-            out.flush()
-            del out
-            _sync(scratch / _FILE)
-            manifest = Manifest.write(scratch, kind=KIND, report=report.as_json(), **inputs)
-            discard(folder)
-            shutil.rmtree(folder, ignore_errors=True)
-            publish(scratch, folder)
+    folder = cache / "embeddings" / digest_json(inputs)
+
+    def encode(rows: I64) -> F32:
+        found = embed_table(encoder, table, "document", cache, max_tokens, rows, layout)
+        return found.take(np.arange(rows.size))
+
+    def make(out_ND: F32) -> PartialReport:
+        rank_N = table.ids.rank_N
+        return cheap_vectors(stale, encode, queries_QD, rank_N, config, seed, generation, out_ND)[1]
+
+    manifest = _kept(folder, (len(stale), stale.dimension), inputs, make)
     report = PartialReport(**manifest.data["report"])
     if report.full:
         logger.warning("%s", report.message)
@@ -92,7 +84,30 @@ def partial_corpus(
     _say(report)
     vectors = read_array(folder / _FILE)
     content = digest_json(manifest.data["files"])
-    return Embeddings((vectors,), max(len(vectors), 1), key, content), report
+    return Embeddings((vectors,), max(len(vectors), 1), folder.name, content), report
+
+
+def _kept(
+    folder: Path,
+    shape: tuple[int, int],
+    inputs: dict[str, Any],
+    make: Callable[[F32], PartialReport],
+) -> Manifest:
+    """The manifest of `folder`, which `make` fills with vectors if it is not whole yet."""
+    manifest = Manifest.read(folder)
+    if manifest is not None and manifest.intact(folder):
+        return manifest
+    with scratch_folder(folder) as scratch:
+        out = np.lib.format.open_memmap(scratch / _FILE, "w+", np.float32, shape)
+        report = make(out)
+        out.flush()
+        with (scratch / _FILE).open("rb") as handle:
+            os.fsync(handle.fileno())
+        made = Manifest.write(scratch, kind=KIND, report=report.as_json(), **inputs)
+        discard(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        publish(scratch, folder)
+    return made
 
 
 def _say(report: PartialReport) -> None:
@@ -104,8 +119,3 @@ def _say(report: PartialReport) -> None:
         report.depth,
         "unknown" if report.overlap is None else f"{report.overlap:.3f}",
     )
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as handle:
-        os.fsync(handle.fileno())

@@ -47,4 +47,4 @@ def _moved(true_QH: F32, guessed_QH: F32) -> F64:
     # by both scores: what is high by one of them alone is lower by the other
     best = np.argsort(-(true_QH + guessed_QH), axis=1, kind="stable")[:, :count]
     gaps = np.take_along_axis(true_QH, best, axis=1) - np.take_along_axis(guessed_QH, best, axis=1)
-    return gaps.mean(axis=1, keepdims=True, dtype=np.float64)
+    return np.asarray(gaps.mean(axis=1, keepdims=True, dtype=np.float64))

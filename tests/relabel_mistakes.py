@@ -21,28 +21,30 @@ def setup(record: Mapping[str, object], text: str) -> Callable[[Path], object]:
     return spoil
 
 
+def given(
+    *says: str,
+    more: tuple[str, ...] = (),
+    record: Mapping[str, object] = FLAG,
+    text: str = "",
+    data: str = "TMP/train.jsonl",
+) -> Case:
+    folders = ("runs_dir=TMP/out", "cache_dir=TMP/cache")
+    overrides = (*folders, *((f"data.path={data}",) if data else ()), *more)
+    return Case(says, overrides, setup(record, text), "relabel")
+
+
+def stage(fields: str, *says: str) -> Case:
+    return given(*says, more=(f"stages=[{{{fields}}}]",))
+
+
 def relabel_mistakes() -> dict[str, Case]:
-    def given(
-        *says: str,
-        more: tuple[str, ...] = (),
-        record: Mapping[str, object] = FLAG,
-        text: str = "",
-        data: str = "TMP/train.jsonl",
-    ) -> Case:
-        folders = ("runs_dir=TMP/out", "cache_dir=TMP/cache")
-        overrides = (*folders, *((f"data.path={data}",) if data else ()), *more)
-        return Case(says, overrides, setup(record, text), "relabel")
+    return {**_judges(), **_operations()}
 
-    def stage(fields: str, *says: str) -> Case:
-        return given(*says, more=(f"stages=[{{{fields}}}]",))
 
+def _judges() -> dict[str, Case]:
     chat = "judge: chat, chat: {base_url: 'http://127.0.0.1:9/v1', model: m"
     return {
-        "relabel nothing": given("TMP/config.yaml", "data", "field required", data=""),
-        "relabel no such file": given("TMP/nope", "no such training file", data="TMP/nope"),
-        "relabel without stages": given("stages=[]", "at least 1", more=("stages=[]",)),
         "no such judge": stage("judge: nope", "stages.0.judge='nope'", "'duplicates'"),
-        "no such operation": given("operation='nope'", "'weight'", more=("operation=nope",)),
         "nearer than equal": stage("judge: duplicates, near: 1.5", "near=1.5", "equal to 1"),
         "a band that is none": stage(
             "judge: embedding, embedding: {low: 0.9, high: 0.1}", "low=0.9", "high=0.1"
@@ -70,6 +72,15 @@ def relabel_mistakes() -> dict[str, Case]:
         "no such prompt": stage(f"{chat}, prompt: nope}}", "stages[0].chat.prompt='nope'"),
         "no local model": stage("judge: local", "stages[0].local.model"),
         "no cross-encoder to judge": stage("judge: cross-encoder", "stages[0].cross_encoder.model"),
+    }
+
+
+def _operations() -> dict[str, Case]:
+    return {
+        "relabel nothing": given("TMP/config.yaml", "data", "field required", data=""),
+        "relabel no such file": given("TMP/nope", "no such training file", data="TMP/nope"),
+        "relabel without stages": given("stages=[]", "at least 1", more=("stages=[]",)),
+        "no such operation": given("operation='nope'", "'weight'", more=("operation=nope",)),
         "another order of nothing": given(
             "order_check=true", "set double_judge", more=("order_check=true",)
         ),

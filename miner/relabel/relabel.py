@@ -104,7 +104,6 @@ def _run(
     cascade: Cascade,
     before: Spent,
 ) -> Relabelled:
-    # a folder of its own in which a kill leaves nothing that looks finished
     outside = config.operation == "relabel" and file.format.judged_outside
     named = [NOTES, *([POSITIVES] if outside and config.out == "same" else [])]
     rows = sum(1 for _ in file.layout.read(file.path))
@@ -155,9 +154,9 @@ def _configs(config: RelabelConfig, file: TrainingFile, folder: Path) -> list[st
 
 def _stopped(folder: Path, repair: Repair, before: Spent, reason: str) -> Relabelled:
     sentence = (
-        f"stopped at {reason}: {repair.tally.rows:,} of {repair.rows:,} rows are decided; the verdicts so"
-        f" far are stored, so raise {reason.partition('=')[0]} and run the same command again to go"
-        " on"
+        f"stopped at {reason}: {repair.tally.rows:,} of {repair.rows:,} rows are decided; the"
+        f" verdicts so far are stored, so raise {reason.partition('=')[0]} and run the same command"
+        " again to go on"
     )
     spent = _spent(repair.cascade, before)
     left = {"reason": reason, "rows_decided": repair.tally.rows, "rows": repair.rows, **spent}
