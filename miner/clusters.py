@@ -51,6 +51,16 @@ class Clusters:
         """Documents in each cluster, int64 [C]."""
         return np.bincount(self.assign, minlength=len(self)).astype(np.int64)
 
+    def counts(self) -> dict[str, int]:
+        """What a manifest says of the sizes."""
+        sizes = self.sizes()
+        return {
+            "documents": int(self.assign.size),
+            "clusters": len(self),
+            "empty": int((sizes == 0).sum()),
+            "largest": int(sizes.max()),
+        }
+
 
 def fit_clusters(
     corpus: Embeddings,
@@ -79,15 +89,26 @@ def fit_clusters(
             f"filters.clusters={k}, but {size} documents are there to train on;"
             f" set filters.clusters to 1..{size}"
         )
-    by_rank = np.argsort(rank_N, kind="stable").astype(np.int64)
-    vectors = corpus.take(by_rank[np.arange(size) * len(corpus) // size])
+    vectors = corpus.take(sample_rows(rank_N, size))
     spherical = bool((np.abs(np.linalg.norm(vectors, axis=1) - 1.0) < _UNIT_SLACK).all())
     centroids = _train(vectors, k, seed, niter, spherical, device)
+    return assign_all(Clusters(centroids, np.empty(0, dtype=np.int32), spherical), corpus)
+
+
+def sample_rows(rank_N: I64, sample: int) -> I64:
+    """Rows of at most `sample` documents, evenly spaced in id order, int64, in that order."""
+    size = min(rank_N.size, sample)
+    by_rank = np.argsort(rank_N, kind="stable").astype(np.int64)
+    return np.asarray(by_rank[np.arange(size) * rank_N.size // size])
+
+
+def assign_all(clusters: Clusters, corpus: Embeddings) -> Clusters:
+    """The centroids of `clusters` with every document assigned anew; the key is of both."""
     assign = np.empty(len(corpus), dtype=np.int32)
-    unassigned = Clusters(centroids, assign[:0], spherical)
     for start, block in corpus.blocks(_ROWS):
-        assign[start : start + len(block)] = nearest_clusters(unassigned, block, 1)[:, 0]
-    return Clusters(centroids, assign, spherical)
+        assign[start : start + len(block)] = nearest_clusters(clusters, block, 1)[:, 0]
+    key = digest_json([digest_array(array) for array in (clusters.centroids, assign)])
+    return Clusters(clusters.centroids, assign, clusters.spherical, key)
 
 
 def _train(vectors: F32, k: int, seed: int, niter: int, spherical: bool, device: str) -> F32:
@@ -198,18 +219,11 @@ def open_clusters(
 def _keep(clusters: Clusters, folder: Path, settings: dict[str, int | str]) -> Manifest:
     write_array(folder / "centroids.npy", clusters.centroids)
     write_array(folder / "assign.npy", clusters.assign)
-    sizes = clusters.sizes()
-    counts = {
-        "documents": int(clusters.assign.size),
-        "clusters": len(clusters),
-        "empty": int((sizes == 0).sum()),
-        "largest": int(sizes.max()),
-    }
     return Manifest.write(
         folder,
         schema=SCHEMA,
         kind="clusters",
         spherical=clusters.spherical,
         settings=settings,
-        counts=counts,
+        counts=clusters.counts(),
     )

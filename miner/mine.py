@@ -21,6 +21,7 @@ from ..indexes.export import FILE as CANDIDATES
 from ..indexes.export import export_candidates
 from ..indexes.retrieve import RetrieveConfig, retrieve
 from ..indexes.sources import SearchInputs
+from .carried_clusters import Carried, first_state, keep_state
 from .choose import Context
 from .choose_all import REASONS, Choice, choose_all
 from .clusters import Clusters, open_clusters
@@ -35,6 +36,7 @@ from .denoise_checks import (
 from .equal_queries import share_positives
 from .filters import FilterConfig
 from .near_rules import near_of
+from .online_clusters import SCHEMA as CLUSTERS
 from .report import write_histogram
 from .samplers import SamplerConfig, check_hard_rank
 from .tally import Tally
@@ -63,6 +65,12 @@ class MineConfig(RunConfig):
             )
         return self
 
+    @property
+    def needs_clusters(self) -> bool:
+        """Whether a rule or a sampler asks for the clusters of the corpus."""
+        capped = self.filters.max_per_cluster is not None
+        return capped or self.filters.cluster_false_negatives or self.sampler.needs_clusters
+
 
 @dataclass(frozen=True, slots=True)
 class Mined:
@@ -79,12 +87,14 @@ def mine(
     encoder: Encoder | None = None,
     prepared: Prepared | None = None,
     folder: Path | None = None,
+    carried: Carried | None = None,
 ) -> Mined:
     """Mine hard negatives for the training queries; finished stages are kept, never repeated.
 
     Writes `negatives.parquet`, `reasons.npy`, `scores.png` and a manifest to `folder`, by default
     `<runs_dir>/<name>/negatives`. `prepared` are vectors that are there already, of all training
-    queries or some. Raises PyriteError on bad input, before anything is overwritten.
+    queries or some. `carried` are clusters in the place of k-means; the state of either is kept in
+    `clusters` below the folder. Raises PyriteError on bad input, before anything is overwritten.
     """
     check_folders(config)
     if prepared is None:
@@ -96,17 +106,20 @@ def mine(
     if retrieved.reused:
         logger.info("candidates: read again, nothing was searched (%s)", retrieved.key[:12])
     checks = open_checks(config.filters.denoise, prepared, retrieved, config.cache)
-    key = _negatives_key(config, prepared, retrieved.key, checks)
+    clusters = carried.clusters if carried else _clusters(config, prepared)
+    key = _negatives_key(config, prepared, retrieved.key, checks, clusters)
     manifest = Manifest.read(folder)
     if manifest is not None and manifest.data.get("key") == key and manifest.intact(folder):
         remove_parts(folder)
         return Mined(folder, Tally.from_json(manifest.data["counts"]), manifest, reused=True)
-    context = context_of(config, prepared, checks)
+    context = context_of(config, prepared, checks, clusters)
     choice = Choice(config.filters, config.sampler, config.seed, config.block_queries)
     tally, edges = choose_all(prepared, retrieved.candidates, context, choice, folder, key)
     title = f"{config.name}: {config.sampler.label} per query"
     write_histogram(folder / "scores.png", tally, edges, title)
     _write_checks(checks, choice, prepared, retrieved.candidates, folder)
+    begun = None if clusters is None else first_state(clusters, prepared.corpus)
+    keep_state(carried.state if carried else begun, folder)
     write_bytes(home / "config.yaml", dump_config(config).encode())
     if config.retrieve.export:
         tables = (prepared.dataset.queries, prepared.dataset.corpus)
@@ -147,11 +160,14 @@ def _write_checks(
 
 
 def _negatives_key(
-    config: MineConfig, prepared: Prepared, candidates_key: str, checks: Checks | None
+    config: MineConfig,
+    prepared: Prepared,
+    candidates_key: str,
+    checks: Checks | None,
+    clusters: Clusters | None,
 ) -> str:
     qrels = _shared_qrels(config, prepared)
     arrays = (qrels.indptr, qrels.docs, qrels.grades)
-    clusters = _clusters(config, prepared)
     return digest_json(
         {
             "schema": SCHEMA,
@@ -161,7 +177,7 @@ def _negatives_key(
             "min_grade": qrels.min_grade,
             "seed": config.seed,
             "filters": config.filters.model_dump(mode="json"),
-            "clusters": clusters.key if clusters else None,
+            "clusters": None if clusters is None else [CLUSTERS, clusters.key],
             "denoise": checks.as_json() if checks else None,
             "sampler": config.sampler.model_dump(mode="json"),
             "export": config.retrieve.export,
@@ -182,8 +198,16 @@ def search_inputs(config: MineConfig, prepared: Prepared, qrels: Qrels) -> Searc
     return SearchInputs.of(prepared, positives)
 
 
-def context_of(config: MineConfig, prepared: Prepared, checks: Checks | None = None) -> Context:
-    """What choosing needs to know of a prepared dataset and of its candidates' `checks`."""
+def context_of(
+    config: MineConfig,
+    prepared: Prepared,
+    checks: Checks | None = None,
+    clusters: Clusters | None = None,
+) -> Context:
+    """What choosing needs to know of a prepared dataset and of its candidates' `checks`.
+
+    `clusters` are those to use in the place of k-means.
+    """
     dataset = prepared.dataset
     return Context(
         _shared_qrels(config, prepared),
@@ -192,7 +216,7 @@ def context_of(config: MineConfig, prepared: Prepared, checks: Checks | None = N
         dataset.queries.id_hashes(),
         dataset.corpus.id_hashes(),
         dataset.corpus.ids.rank_N,
-        clusters=_clusters(config, prepared),
+        clusters=_clusters(config, prepared) if clusters is None else clusters,
         triangles=_triangles(config, prepared),
         near=near_of(config.filters, prepared, config.seed),
         checks=checks,
@@ -211,10 +235,9 @@ def _triangles(config: MineConfig, prepared: Prepared) -> Triangles | None:
 
 
 def _clusters(config: MineConfig, prepared: Prepared) -> Clusters | None:
-    filters = config.filters
-    capped = filters.max_per_cluster is not None
-    if not (capped or filters.cluster_false_negatives or config.sampler.needs_clusters):
+    if not config.needs_clusters:
         return None
+    filters = config.filters
     rank = prepared.dataset.corpus.ids.rank_N
     settings = (filters.clusters, config.seed, config.cache)
     return open_clusters(prepared.corpus, rank, *settings, device=filters.cluster_device)

@@ -6,7 +6,7 @@ members and is brought back to unit length; the authors' code adds their sum.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..core.store import Manifest, discard, read_array, write_array
 from .clusters import Clusters
 
 F64 = npt.NDArray[np.float64]
-SCHEMA = 1
+SCHEMA = 2
 _PURPOSE = 9
 _UNIT_SLACK = 0.01
 # sums of integers do not depend on their order; the step is far below a float32's at length 1
@@ -30,14 +30,16 @@ _STEPS = 2.0**32
 
 @dataclass(frozen=True, slots=True)
 class OnlineClusters:
-    """State after `generation` updates.
+    """State of a generation: after so many updates, or refreshes of several updates each.
 
-    `centroids` float32 [C, D], unit vectors; `counts` int64 [C], the members seen in all updates.
+    `centroids` float32 [C, D], unit vectors; `counts` int64 [C], the members seen in all updates;
+    `vectors` the key of those seen last, where they have one.
     """
 
     centroids: F32
     counts: I64
     generation: int = 0
+    vectors: str = ""
 
     @property
     def clusters(self) -> Clusters:
@@ -93,7 +95,12 @@ def updated(state: OnlineClusters, vectors_BD: F32, assign_B: I64, rate: float) 
     moved = (1.0 - rate) * old + rate * means
     still = (counts == 0) | ~moved.any(axis=1)
     centroids = np.where(still[:, None], state.centroids, _unit(moved).astype(np.float32))
-    return OnlineClusters(centroids, state.counts + counts, state.generation + 1)
+    return replace(
+        state,
+        centroids=centroids,
+        counts=state.counts + counts,
+        generation=state.generation + 1,
+    )
 
 
 def write_state(state: OnlineClusters, folder: Path) -> str:
@@ -102,7 +109,11 @@ def write_state(state: OnlineClusters, folder: Path) -> str:
     write_array(folder / "centroids.npy", state.centroids)
     write_array(folder / "counts.npy", state.counts)
     manifest = Manifest.write(
-        folder, schema=SCHEMA, kind="online-clusters", generation=state.generation
+        folder,
+        schema=SCHEMA,
+        kind="online-clusters",
+        generation=state.generation,
+        vectors=state.vectors,
     )
     return _key(manifest)
 
@@ -113,15 +124,18 @@ def read_state(folder: Path) -> tuple[OnlineClusters, str]:
     Raises PyriteError if it is not complete, or its bytes are not those that were written.
     """
     manifest = Manifest.read(folder)
-    if manifest is None or not manifest.intact(folder):
+    if manifest is None or manifest.data.get("schema") != SCHEMA or not manifest.intact(folder):
         raise PyriteError(f"{folder}: no whole generation of clusters; start them anew")
     centroids = np.asarray(read_array(folder / "centroids.npy"))
     counts = np.asarray(read_array(folder / "counts.npy"))
-    return OnlineClusters(centroids, counts, int(manifest.data["generation"])), _key(manifest)
+    generation, vectors = int(manifest.data["generation"]), str(manifest.data["vectors"])
+    return OnlineClusters(centroids, counts, generation, vectors), _key(manifest)
 
 
 def _key(manifest: Manifest) -> str:
-    return digest_json([manifest.data[name] for name in ("schema", "generation", "files")])
+    return digest_json(
+        [manifest.data[name] for name in ("schema", "generation", "vectors", "files")]
+    )
 
 
 def _check_unit(vectors: F32) -> None:

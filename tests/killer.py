@@ -17,7 +17,7 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +39,14 @@ CHAIN_RENAMES = 8
 When = Literal["before", "after"]
 
 
+def every(names: list[str]) -> Iterator[tuple[int, When]]:
+    """Each moment, counted from 1: before and after a rename, and after a removal."""
+    for at, name in enumerate(names, start=1):
+        if name.startswith("publish"):
+            yield at, "before"
+        yield at, "after"
+
+
 @dataclass(frozen=True)
 class Scenario:
     """What lies in the folder before the run, and the run itself, in that folder."""
@@ -46,6 +54,7 @@ class Scenario:
     prepare: Callable[[], None]
     run: Callable[[], None]
     whole_before: bool = True  # every artefact that is there before the run is intact
+    among: Callable[[list[str]], Iterable[tuple[int, When]]] = every
 
 
 def run_mine(seed: int = 0) -> None:
@@ -118,11 +127,12 @@ class Moments:
     def _on_replace(self, source: Path, target: Path) -> None:
         self._pass(f"publish {Path(target).name}", lambda: self._replace(source, target))
 
-    def _on_unlink(self, path: Path) -> None:
-        if os.path.lexists(path):
+    def _on_unlink(self, path: Path, dir_fd: int | None = None) -> None:
+        # below an open folder: one of a folder that nobody reads any more
+        if dir_fd is None and os.path.lexists(path):
             self._pass(f"remove {Path(path).name}", lambda: self._unlink(path))
         else:
-            self._unlink(path)
+            self._unlink(path, dir_fd=dir_fd)
 
     def _pass(self, name: str, act: Callable[[], None]) -> None:
         self.seen.append(name)
@@ -156,7 +166,7 @@ def left_over(folder: Path) -> list[str]:
 
 
 def _passing(name: str) -> bool:
-    return ".tmp-" in name or name.startswith("part-")
+    return ".tmp-" in name or name.startswith("part-") or name.endswith(".lock")
 
 
 def lasting(folder: Path) -> dict[str, bytes]:
@@ -164,7 +174,7 @@ def lasting(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): _content(path)
         for path in folder.rglob("*")
-        if path.is_file() and not _passing(path.name)
+        if path.is_file() and not any(map(_passing, path.relative_to(folder).parts))
     }
 
 
@@ -175,12 +185,14 @@ def _content(path: Path) -> bytes:
     manifest = json.loads(raw)
     # where vectors came from is history: a kill may turn a copy into a new computation
     manifest.get("counts", {}).pop("copied", None)
+    manifest.pop("seconds", None)
     return json.dumps(manifest).encode()
 
 
 def half_artefacts(folder: Path) -> list[str]:
     """Folders whose manifest promises what is not there."""
     found = [path.parent for path in sorted(folder.rglob(store.MANIFEST))]
+    found = [path for path in found if not any(map(_passing, path.relative_to(folder).parts))]
     manifests = ((path, Manifest.read(path)) for path in found)
     return [str(path) for path, manifest in manifests if not (manifest and manifest.intact(path))]
 
@@ -202,8 +214,10 @@ class Experiment:
         self.start.mkdir(parents=True)
         self._succeed(self.start, scenario.prepare)
         for name in ("rehearsal", "peace"):
-            shutil.copytree(self.start, folder / name)
-            self._succeed(folder / name, self._recorded)
+            # where the others will run: a path may stand in what is written
+            shutil.copytree(self.start, folder / "trial")
+            self._succeed(folder / "trial", self._recorded)
+            (folder / "trial").rename(folder / name)
             self.report: dict[str, Any] = json.loads((folder / "seen.json").read_text("utf-8"))
             # what a child imports while it runs, the next ones inherit
             for module in self.report.pop("modules"):
@@ -259,21 +273,28 @@ class Experiment:
         return 0
 
 
+def killed_at_all(scenario: Scenario, folder: Path) -> Experiment:
+    """A scenario killed at each of its moments."""
+    mock.patch.object(store, "versions", functools.cache(store.versions)).start()
+    mock.patch.object(os, "fsync").start()
+    experiment = Experiment(scenario, folder)
+    names = experiment.report["moments"]
+    chosen = list(scenario.among(names))
+    for at, when in chosen:
+        experiment.check_kill(at, when)
+    experiment.report["killed"] = [names[at - 1] for at, _ in chosen]
+    experiment.report["faults"] = experiment.faults
+    experiment.report["left_over"] = sorted(experiment.left_over)
+    return experiment
+
+
 def main() -> None:
     small = functools.partial(StoreLayout, part_rows=PART_ROWS, shard_parts=1)
     mock.patch.object(run, "StoreLayout", small).start()
-    mock.patch.object(store, "versions", functools.cache(store.versions)).start()
-    mock.patch.object(os, "fsync").start()
-    experiment = Experiment(SCENARIOS[sys.argv[1]], Path(sys.argv[2]))
-    report = experiment.report
-    for at, name in enumerate(report["moments"], start=1):
-        if name.startswith("publish"):
-            experiment.check_kill(at, "before")
-        experiment.check_kill(at, "after")
-    report["runs_of_chain"] = experiment.check_chain(CHAIN_RENAMES)
-    report["faults"] = experiment.faults
-    report["left_over"] = sorted(experiment.left_over)
-    sys.stdout.write(json.dumps(report))
+    experiment = killed_at_all(SCENARIOS[sys.argv[1]], Path(sys.argv[2]))
+    experiment.report["runs_of_chain"] = experiment.check_chain(CHAIN_RENAMES)
+    # the chain may have found more
+    sys.stdout.write(json.dumps(experiment.report))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,10 @@ def refresh_cases() -> dict[str, Case]:
             ("refresh.mode=sync", "train.kind=query-side", off),
             ("refresh.mode=sync", "train={kind: query-side, loss: {name: lambda_rank}}"),
         ),
+        "refresh moves clusters that nobody uses": sync(
+            "refresh.cluster_rate=0.1", "refresh.cluster_rate=0.1", "filters.max_per_cluster"
+        ),
+        "refresh moves clusters too far": sync("refresh.cluster_rate=2", "refresh.cluster_rate"),
         "refresh in more chunks than queries": sync(
             "refresh={mode: sync, every_steps: 2, chunk: 99}",
             "refresh.chunk=99",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,9 @@ def test_a_generation_is_kept_under_its_content(tmp_path: Path) -> None:
     assert write_state(state, tmp_path / "again") == key
     following = updated(state, unit(9, 4, 1), np.arange(9) % 3, 0.3)
     assert write_state(following, tmp_path / "1") != key
+    seen = replace(state, vectors="seen")
+    assert write_state(seen, tmp_path / "seen") != key
+    assert read_state(tmp_path / "seen")[0].vectors == "seen"
     back, found = read_state(tmp_path / "0")
     assert (found, back.generation) == (key, 0)
     carried = updated(back, unit(9, 4, 1), np.arange(9) % 3, 0.3)

@@ -14,7 +14,10 @@ from pyrite.core.dataset import DatasetConfig
 from pyrite.core.errors import PyriteError
 from pyrite.core.run import Prepared, QuerySet, prepare_mining
 from pyrite.eval.evaluate import EvalConfig, evaluate_encoder
-from pyrite.miner.mine import MineConfig, mine
+from pyrite.miner.choose import Context
+from pyrite.miner.clusters import Clusters, fit_clusters
+from pyrite.miner.filters import FilterConfig
+from pyrite.miner.mine import MineConfig, context_of, mine
 from pyrite.miner.negatives_file import FILE, ScoredRows, read_scored
 from pyrite.miner.suggest_grid import Setting
 from pyrite.miner.truth import truth_test
@@ -65,6 +68,31 @@ def test_the_truth_test_of_the_configured_setting_judges_where_positives_can_be_
     assert wanted.rows[0].false_negatives
     assert found.share == wanted.rows[0].false_negatives
     assert (found.estimate, found.queries) == ("hidden positives", 9)
+
+
+def test_the_clusters_that_mined_are_those_that_judge(
+    run: MineConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refresh_facts, "MIN_TESTED", 9)
+    capped = FilterConfig(percent=None, max_per_cluster=1, clusters=4)
+    run = run.model_copy(update={"filters": capped})
+    prepared, negatives = mined(run, BagOfWords())
+    rank = prepared.dataset.corpus.ids.rank_N
+    given = fit_clusters(prepared.corpus, rank, 3, 1)
+    seen: list[Clusters | None] = []
+
+    def spy(*args: Any) -> Context:
+        context = context_of(*args)
+        seen.append(context.clusters)
+        return context
+
+    monkeypatch.setattr(refresh_facts, "context_of", spy)
+    gate = GateSection(max_false_negative_share=0.9)
+    measure_facts(gate, run, BagOfWords(), prepared, None, negatives, None, given)
+    measure_facts(gate, run, BagOfWords(), prepared, None, negatives, None)
+    assert seen[0] is given
+    assert seen[1] is not None
+    assert len(seen[1]) == 4
 
 
 def test_the_proxy_judges_where_too_few_can_be_hidden(

@@ -234,9 +234,10 @@ def test_each_measure_is_drawn_in_its_own_panel_over_the_same_steps(tmp_path: Pa
 
 
 def test_the_table_says_what_happened(tmp_path: Path) -> None:
-    log = written(tmp_path, HISTORY)
+    halves = [{"kind": "trained", "step": step, "seconds": 50.0} for step in (10, 16)]
+    log = written(tmp_path, HISTORY + halves)
     out = io.StringIO()
-    Console(file=out, width=100).print(refresh_table(log, seconds=100.0))
+    Console(file=out, width=100).print(refresh_table(log))
     cells = {}
     for line in out.getvalue().splitlines():
         name, _, value = line.strip("│┃ ").partition("│")
@@ -250,7 +251,7 @@ def test_the_table_says_what_happened(tmp_path: Path) -> None:
     assert cells["churn, mean (most)"] == "0.250 (0.250)"
     assert cells["dev nDCG@10, mean (best)"] == "0.4050 (0.4100)"
     assert cells["not finite, left out"] == "1"
-    assert cells["waited for negatives"] == "0.5 s (0.50%)"
+    assert cells["stood still for negatives"] == "0.5 s (0.50% of 100.0 s)"
 
 
 def test_a_row_is_one_line_of_strict_json(tmp_path: Path) -> None:

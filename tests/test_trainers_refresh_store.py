@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from pyrite.trainers.refresh_lock import is_held
 from pyrite.trainers.run_config import TrainConfig
 from pyrite.trainers.swaps import Swap, Swaps
 from pyrite.trainers.weights import (
+    Weights,
     check_weights,
     newest_weights,
     publish_weights,
@@ -43,8 +45,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> SentenceTransformer:
 def write_generation(home: RefreshHome, number: int, step: int, **changes: Any) -> Generation:
     folder = home.generations / f"{number:06d}"
     write_json(folder / "negatives.parquet", number)
-    facts = {"training": "key", "step": step, "adopted": True, "reason": "", "weights": "w"}
-    Manifest.write(folder, kind="generation", measured={}, **{**facts, **changes})
+    facts: dict[str, Any] = {
+        "training": "key",
+        "step": step,
+        "adopted": True,
+        "reason": "",
+        "weights": "w",
+    }
+    facts |= {"measured": {}, "reasons": [], "seconds": 0.5, **changes}
+    Manifest.write(folder, kind="generation", **facts)
     found = Generations(home, "key").get(number)
     assert found is not None or changes
     return found if found is not None else Generation(folder, number, Manifest({}))
@@ -108,6 +117,53 @@ def test_generations_are_in_the_order_of_their_weights(tmp_path: Path) -> None:
     last = store.last_adopted(30)
     assert last is not None
     assert last.number == 1
+
+
+def test_a_manifest_with_a_flipped_bit_is_no_error(tmp_path: Path) -> None:
+    home = RefreshHome.of(tmp_path)
+    store = Generations(home, "key")
+    weights = Weights(tmp_path, 10, "w", "key")
+    path = write_generation(home, 1, 10).folder / "manifest.json"
+    whole, left_out = path.read_bytes(), 0
+    for at in range(len(whole)):
+        raw = bytearray(whole)
+        raw[at] ^= 1 << at % 8
+        path.write_bytes(raw)
+        # whatever is found is whole
+        found = [store.last_adopted(99), store.of_weights(weights)]
+        assert all(g is None or g.manifest.intact(g.folder) for g in found)
+        left_out += found == [None, None]
+    assert left_out > len(whole) / 2
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"generation": 2}', '{"step": "x"}'])
+def test_a_damaged_pointer_is_written_anew(tmp_path: Path, content: str) -> None:
+    home = RefreshHome.of(tmp_path)
+    store = Generations(home, "key")
+    made = write_generation(home, 1, 10)
+    (home.folder / "CURRENT").write_text(content, encoding="utf-8")
+    assert store.remove({1}, keep=0) == []
+    store.point_to(made)
+    assert home.read("CURRENT") == {"generation": 1, "step": 10}
+
+
+@pytest.mark.parametrize("then", [0, 4_000_000_000])
+def test_no_clock_decides(model: SentenceTransformer, tmp_path: Path, then: int) -> None:
+    home = RefreshHome.of(tmp_path)
+    store = Generations(home, "key")
+    for at in (1, 2):
+        publish_weights(model, home.weights, at, "key")
+        write_generation(home, at, at)
+    newest, last = newest_weights(home.weights, "key"), store.last_adopted(99)
+    for path in (home.folder, *home.folder.rglob("*")):
+        # the first is from now, everything else from another time
+        if "0001" not in str(path):
+            os.utime(path, (then, then))
+    assert newest_weights(home.weights, "key") == newest
+    assert store.last_adopted(99) == last
+    assert store.remove(set(), keep=1) == [1]
+    remove_weights(home.weights, 1)
+    assert [path.name for path in home.weights.iterdir()] == ["step-00000002"]
 
 
 def test_current_never_goes_back(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def test_what_a_run_leaves_behind(bench: RefreshBench) -> None:
         assert (data["kind"], data["generation"], data["step"]) == ("generation", at, 4 * at)
         assert (data["adopted"], data["reason"], data["kept_queries"]) == (True, "", 0)
         assert generation.manifest.intact(generation.folder)
+        assert data["clusters"] is None
         assert set(numbers_in(generation.folder).values()) == {at}
     assert [row["step"] for row in log_of(config, "published")] == [4, 8]
     swaps = log_of(config, "swap")

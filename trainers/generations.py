@@ -17,6 +17,18 @@ from .weights import Weights
 logger = logging.getLogger(__name__)
 
 SCHEMA = 1
+# what of a manifest is read before the digests of the files are compared
+_KINDS: dict[str, type] = {
+    "training": str,
+    "step": int,
+    "weights": str,
+    "adopted": bool,
+    "reason": str,
+    "reasons": list,
+    "measured": dict,
+    "seconds": float,
+    "files": dict,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,12 @@ class Generations:
         except PyriteError as error:
             logger.warning("%s", error)
             return None
-        if manifest is None or manifest.data.get("training") != self.training:
+        if manifest is None:
+            return None
+        if not _is_whole(manifest.data):
+            logger.warning("%s: the manifest is damaged, and the generation left out", folder)
+            return None
+        if manifest.data["training"] != self.training:
             return None
         return Generation(folder, number, manifest)
 
@@ -118,9 +135,24 @@ class Generations:
         return gone
 
     def _current(self) -> tuple[int, int] | None:
-        found = self.home.read(CURRENT)
-        return None if found is None else (int(found["generation"]), int(found["step"]))
+        try:
+            found = self.home.read(CURRENT)
+            return None if found is None else (int(found["generation"]), int(found["step"]))
+        except (PyriteError, KeyError, TypeError, ValueError):
+            # it decides nothing but what is removed, and the next generation writes it anew
+            logger.warning("%s: damaged, and left out", self.home.folder / CURRENT)
+            return None
 
     def numbers(self) -> list[int]:
         """Numbers of all folders, in ascending order, whatever is in them."""
         return sorted(int(p.name) for p in self.home.generations.glob("*") if p.name.isdigit())
+
+
+def _is_whole(data: object) -> bool:
+    if not isinstance(data, dict) or not all(
+        isinstance(data.get(name), kind) for name, kind in _KINDS.items()
+    ):
+        return False
+    entries = (entry.items() if isinstance(entry, dict) else () for entry in data["files"].values())
+    kinds = ({name: type(value) for name, value in items} for items in entries)
+    return all(found == {"bytes": int, "digest": str} for found in kinds)

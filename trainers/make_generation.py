@@ -12,6 +12,7 @@ from ..core.errors import PyriteError
 from ..core.run import Prepared, open_queries
 from ..core.sbert import SentenceTransformerEncoder, check_device
 from ..core.store import Manifest, publish, scratch_folder, write_json
+from ..miner.carried_clusters import Carried, carry, state_in
 from ..miner.mine import mine
 from ..miner.negatives_file import FILE, read_scored
 from ..miner.negatives_merge import complete
@@ -36,27 +37,36 @@ def make_generation(config: TrainConfig, weights: Weights, store: Generations) -
     generation 0, so the same weights give the same negatives, and two generations differ by what
     the weights have learned alone. Raises PyriteError as `mine`, or if the weights are not whole.
     """
-    known = store.of_weights(weights)
-    if known is not None:
-        logger.info(
-            "generation %d: mined already with the weights of step %d", known.number, weights.step
-        )
-        _point(store, known)
-        return known
-    check_weights(weights)
     last = store.last_adopted(weights.step)
-    number = _publish(config, weights, store, last)
-    made = store.get(number)
+    made = store.of_weights(weights)
+    if made is not None:
+        logger.info(
+            "generation %d: mined already with the weights of step %d", made.number, weights.step
+        )
+    else:
+        check_weights(weights)
+        number = _publish(config, weights, store, last)
+        made = store.get(number)
     if made is None:
         raise PyriteError(f"{store.folder(number)}: gone as soon as it was written; refresh anew")
+    _prune(store, made, last)
+    _point(store, made)
+    return made
+
+
+def _prune(store: Generations, made: Generation, last: Generation | None) -> None:
+    """Remove vectors that neither this generation nor the next can ask for.
+
+    One of later weights is there if a killed training repeats its steps: it keeps its own.
+    """
+    if store.all()[-1].number != made.number:
+        return
     used = made if made.adopted or last is None else last
     candidates = made.manifest.data["mined"]["inputs"]["candidates"]
     queries = made.manifest.data["query_vectors"]
     store.home.prune_cache(
         {candidates, queries, *(g.manifest.data["vectors"] for g in (made, used))}
     )
-    _point(store, made)
-    return made
 
 
 def _publish(
@@ -67,10 +77,12 @@ def _publish(
     own = _with_weights(config, weights, store)
     encoder = SentenceTransformerEncoder(own.encoder)
     prepared, partial = prepare_generation(config, own, encoder, number, last)
-    before = (last.folder if last else config.run_folder / "negatives") / FILE
+    home = last.folder if last else config.run_folder / "negatives"
+    before, carried = home / FILE, _carried(own, prepared, home)
     with scratch_folder(store.folder(number)) as scratch:
-        mined = mine(own, prepared=prepared, folder=scratch)
-        measured = _measure(own, encoder, prepared, store, weights.step, (before, scratch / FILE))
+        mined = mine(own, prepared=prepared, folder=scratch, carried=carried)
+        files = (before, scratch / FILE)
+        measured = _measure(own, encoder, prepared, store, weights.step, files, carried)
         old = before if config.refresh.chunk > 1 else None
         kept = complete(scratch / FILE, old, prepared.dataset.queries, number)
         reasons = list(decide(config.refresh.gate, measured.facts))
@@ -88,6 +100,7 @@ def _publish(
             "kept_queries": kept,
             "vectors": prepared.corpus.key,
             "query_vectors": prepared.queries.embeddings.key,
+            "clusters": carried.as_json() if carried else None,
             "mined": {name: mined.manifest.data[name] for name in _OF_MINING},
             "seconds": time.monotonic() - started,
         }
@@ -132,6 +145,16 @@ def _with_weights(config: TrainConfig, weights: Weights, store: Generations) -> 
     )
 
 
+def _carried(config: TrainConfig, prepared: Prepared, home: Path) -> Carried | None:
+    """The clusters that come after those of `home`; None: none are asked for, or k-means anew."""
+    state = state_in(home) if config.needs_clusters else None
+    if state is None:
+        return None
+    corpus = prepared.dataset.corpus
+    rank, hashes = corpus.ids.rank_N, corpus.id_hashes()
+    return carry(state, prepared.corpus, rank, hashes, config.refresh.cluster_rate, config.seed)
+
+
 def _measure(
     config: TrainConfig,
     encoder: Encoder,
@@ -139,6 +162,7 @@ def _measure(
     store: Generations,
     step: int,
     files: tuple[Path, Path],
+    carried: Carried | None,
 ) -> Measured:
     """What the gate asks, of the queries that were mined now."""
     tables = (prepared.dataset.queries, prepared.dataset.corpus)
@@ -146,4 +170,5 @@ def _measure(
     adopted = [g.measured("ndcg") for g in store.all() if g.adopted and g.step < step]
     best = max((value for value in adopted if value is not None), default=None)
     gate = config.refresh.gate
-    return measure_facts(gate, config, encoder, prepared, before, after, best)
+    clusters = carried.clusters if carried else None
+    return measure_facts(gate, config, encoder, prepared, before, after, best, clusters)

@@ -129,9 +129,19 @@ class RefreshCallback(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not is_main():
             return
+        # the manifest of the checkpoint comes after this
+        self._note(state.global_step)
         if self._trigger.config.easy_share is not None:
             self._trigger.save(checkpoint_folder(Path(args.output_dir), state.global_step))
         self._adoption.remove(Path(args.output_dir), self._swaps, self._section.keep)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if is_main():
+            self._note(state.global_step)
+
+    def _note(self, step: int) -> None:
+        if self._journal is not None:
+            self._journal.trained(step)
 
     def _border(self, step: int, asked: bool, model: SentenceTransformer) -> tuple[int, int] | None:
         """What the first process does after a step: the generation to swap to, and since when."""

@@ -42,6 +42,12 @@ class RefreshSection(Section):
         None, description="of the encoder that refreshes; null: encoder.device"
     )
     keep: int = Field(2, ge=0, description="generations that stay though nothing needs them")
+    cluster_rate: float = Field(
+        1e-3,
+        gt=0,
+        le=1,
+        description="how far 512 documents with new vectors move the centroids of filters.clusters",
+    )
     partial: PartialSection = PartialSection()
     gate: GateSection = GateSection()
     trigger: TriggerSection = TriggerSection()
@@ -64,7 +70,9 @@ class RefreshSection(Section):
 
     @model_validator(mode="after")
     def _one_rhythm(self) -> RefreshSection:
-        if self.trigger.easy_share is not None and "every_steps" in self.model_fields_set:
+        # not what was set: a dumped configuration says all defaults
+        given = self.model_dump(exclude_defaults=True)
+        if self.trigger.easy_share is not None and "every_steps" in given:
             raise ValueError(
                 f"every_steps={self.every_steps} with trigger.easy_share: the trigger decides when;"
                 " remove every_steps, and see trigger.min_steps"

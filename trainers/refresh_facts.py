@@ -12,6 +12,7 @@ from ..core.ids import I64
 from ..core.run import Prepared
 from ..eval.in_memory import evaluate_in_memory
 from ..indexes.retrieve import retrieve
+from ..miner.clusters import Clusters
 from ..miner.denoise_checks import open_checks
 from ..miner.mine import MineConfig, context_of, search_inputs
 from ..miner.negatives_file import ScoredRows
@@ -71,13 +72,15 @@ def measure_facts(
     before: ScoredRows | None,
     after: ScoredRows,
     best_ndcg: float | None,
+    clusters: Clusters | None = None,
 ) -> Measured:
     """Measure the generation `after`, which `encoder` has mined, against the last adopted one.
 
     `prepared` holds the vectors of these weights and the queries that were mined with them: others,
     whose negatives `after` has from before, do not count. `best_ndcg` is the highest nDCG@10 of the
     generations adopted so far. The development queries are encoded only where `gate.split` is set,
-    and false negatives estimated only where they are limited. Raises PyriteError as `open_dev`.
+    and false negatives estimated only where they are limited, with the `clusters` that mined; None:
+    k-means. Raises PyriteError as `open_dev`.
     """
     limited = gate.max_false_negative_share is not None
     after = _of_queries(after, prepared.queries.rows)
@@ -85,7 +88,7 @@ def measure_facts(
         None if gate.split is None else dev_ndcg(config, encoder, prepared, gate.split),
         best_ndcg,
         None if before is None else churn_of(before, after),
-        estimate_false_negatives(config, prepared, after) if limited else None,
+        estimate_false_negatives(config, prepared, after, clusters) if limited else None,
     )
 
 
@@ -98,7 +101,7 @@ def dev_ndcg(config: MineConfig, encoder: Encoder, prepared: Prepared, split: st
 
 
 def estimate_false_negatives(
-    config: MineConfig, prepared: Prepared, mined: ScoredRows
+    config: MineConfig, prepared: Prepared, mined: ScoredRows, clusters: Clusters | None = None
 ) -> FalseNegatives:
     """The truth test of the configured setting, or the proxy of `mined`.
 
@@ -115,7 +118,7 @@ def estimate_false_negatives(
     inputs = search_inputs(config, prepared, prepared.qrels)
     retrieved = retrieve(inputs, config.retrieve, config.cache, config.threads)
     checks = open_checks(config.filters.denoise, prepared, retrieved, config.cache)
-    context = context_of(config, prepared, checks)
+    context = context_of(config, prepared, checks, clusters)
     setting = Setting("configured", "configured", config.filters, config.sampler)
     found = draw_hidden(config, prepared, context, hidden, retrieved.candidates, [setting])
     return FalseNegatives(found.rows[0].false_negatives, "hidden positives", found.queries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 
 from .generations import Generation
@@ -23,6 +24,7 @@ class Journal:
                 self._log.append(row)
         self._known = {r["generation"] for r in self._log.rows() if r["kind"] == "generation"}
         self._stalled = 0.0
+        self._noted, self._since = step, time.monotonic()
 
     def published(self, step: int) -> None:
         """Weights of `step` were published."""
@@ -32,6 +34,16 @@ class Journal:
         """Training stood still for `seconds` after `step`."""
         self._stalled += seconds
         self._log.append({"kind": "stall", "step": step, "seconds": seconds})
+
+    def trained(self, step: int) -> None:
+        """A checkpoint of `step` is about to be whole, or training ends: the seconds until here.
+
+        A resumed training begins there, so what was done twice is counted once.
+        """
+        if step > self._noted:
+            now = time.monotonic()
+            self._log.append({"kind": "trained", "step": step, "seconds": now - self._since})
+            self._noted, self._since = step, now
 
     def generations(self, found: Iterable[Generation]) -> None:
         """These generations are there; those that are known already are left out."""

@@ -23,6 +23,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "refused": ("generation", "reasons"),
     "swap": ("generation", "age", "churn"),
     "stall": ("seconds",),
+    "trained": ("seconds",),
     "dev": ("ndcg",),
 }
 Row = dict[str, Any]
@@ -33,7 +34,9 @@ class RefreshLog:
 
     `step` is the trainer's step, for `published`, `generation`, `refused` and `dev` that of the
     weights, for `swap` the first step that draws from the generation; `decided`, where a row has
-    it, is the step at which that was settled. One process writes, any may read.
+    it, is the step at which that was settled. `seconds` of `trained` are those since the row of
+    that kind before it, or since a process went on with the training. One process writes, any may
+    read.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -87,8 +87,8 @@ def age_line(rows: Sequence[Row]) -> tuple[list[int], list[int]]:
     return [*steps, end], [*ages, ages[-1] + end - steps[-1]]
 
 
-def refresh_table(log: RefreshLog, seconds: float | None = None) -> Table:
-    """Counts of a training's refreshes; `seconds` is how long the whole training took."""
+def refresh_table(log: RefreshLog) -> Table:
+    """Counts of a training's refreshes, and the share of its seconds in which it stood still."""
     rows = log.rows()
     table = Table(title="refreshed negatives", title_justify="left")
     table.add_column("what")
@@ -107,8 +107,9 @@ def refresh_table(log: RefreshLog, seconds: float | None = None) -> Table:
     if unmeasured:
         table.add_row("  not finite, left out", f"{unmeasured:,}")
     stalled = sum(value for _, value in _numbers(rows, "stall", "seconds"))
-    share = f" ({100 * stalled / seconds:.2f}%)" if seconds else ""
-    table.add_row("waited for negatives", f"{stalled:.1f} s{share}")
+    seconds = sum(value for _, value in _numbers(rows, "trained", "seconds"))
+    share = f" ({100 * stalled / seconds:.2f}% of {seconds:.1f} s)" if seconds else ""
+    table.add_row("stood still for negatives", f"{stalled:.1f} s{share}")
     return table
 
 

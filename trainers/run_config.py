@@ -143,6 +143,13 @@ class TrainConfig(MineConfig, EvalConfig):
             raise ValueError(
                 f"refresh.mode={refresh.mode}: {reason}; change that or set refresh.mode=off"
             )
+        given = refresh.model_dump(exclude_defaults=True)
+        if "cluster_rate" in given and not self.needs_clusters:
+            raise ValueError(
+                f"refresh.cluster_rate={refresh.cluster_rate} has no effect where no negatives are"
+                " chosen by cluster; remove it or set filters.max_per_cluster,"
+                " filters.cluster_false_negatives or sampler.cluster"
+            )
         ahead = steps_ahead(train.num_workers)
         if refresh.least_steps < ahead:
             name = "every_steps" if refresh.trigger.easy_share is None else "trigger.min_steps"

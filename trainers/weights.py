@@ -120,9 +120,13 @@ def _read(folder: Path) -> Weights | None:
     except PyriteError as error:
         logger.warning("%s", error)
         return None
-    if manifest is None or manifest.data.get("kind") != "weights":
+    if manifest is None:
         return None
-    return _weights(folder, manifest)
+    try:
+        return _weights(folder, manifest) if manifest.data["kind"] == "weights" else None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        logger.warning("%s: the manifest is damaged, and the weights left out", folder)
+        return None
 
 
 def _weights(folder: Path, manifest: Manifest) -> Weights:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ from rich.console import Console
 
 from . import __version__
 from .core.errors import PyriteError
+from .core.no_room import no_room
 
 if TYPE_CHECKING:
     from .core.config import C
@@ -70,14 +70,14 @@ def main() -> None:
         if end.code == _INTERRUPTED:
             sys.stderr.write("pyrite: interrupted; run the same command again to go on\n")
         raise
-    except OSError as error:
+    except Exception as error:
         # a failed write names no file
-        if error.errno == errno.ENOSPC:
+        if no_room(error):
             _fail(
                 "no space left on the disk; make room or point runs_dir and cache_dir at another"
                 " disk, then run the same command again to go on"
             )
-        if error.filename is None:
+        if not isinstance(error, OSError) or error.filename is None:
             raise
         _fail(f"{error.filename}: {error.strerror}; check that it exists and may be written")
 
