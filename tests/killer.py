@@ -36,6 +36,8 @@ from pyrite.miner.mine import MineConfig, mine
 BLOCK, PART_ROWS = 8, 32
 # the files of the largest unit of work, a block of candidates: a run that gets less far is lost
 CHAIN_RENAMES = 8
+# who holds a lock, and what the workers of a training look up while it runs
+_OF_A_PROCESS = ("refresher.lock", "step_of_row.npy")
 When = Literal["before", "after"]
 
 
@@ -166,7 +168,7 @@ def left_over(folder: Path) -> list[str]:
 
 
 def _passing(name: str) -> bool:
-    return ".tmp-" in name or name.startswith("part-") or name.endswith(".lock")
+    return ".tmp-" in name or name.startswith("part-") or name in _OF_A_PROCESS
 
 
 def lasting(folder: Path) -> dict[str, bytes]:
@@ -180,6 +182,9 @@ def lasting(folder: Path) -> dict[str, bytes]:
 
 def _content(path: Path) -> bytes:
     raw = path.read_bytes()
+    if path.name == "log.jsonl":
+        rows = [json.loads(line) for line in raw.splitlines()]
+        return json.dumps([{**row, "seconds": None} for row in rows]).encode()
     if path.name != store.MANIFEST:
         return raw
     manifest = json.loads(raw)

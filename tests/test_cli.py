@@ -224,15 +224,16 @@ def test_an_interrupt_says_how_to_go_on(
     ("error", "says"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), ("no space", "runs_dir", "cache_dir")),
+        (RuntimeError("PytorchStreamWriter failed writing file data/0"), ("no space", "runs_dir")),
         (
             PermissionError(errno.EACCES, "Permission denied", "/some/runs"),
             ("/some/runs", "denied"),
         ),
     ],
-    ids=["full disk", "not permitted"],
+    ids=["full disk", "full disk under torch", "not permitted"],
 )
 def test_a_fault_of_the_machine_is_one_sentence(
-    error: OSError,
+    error: Exception,
     says: tuple[str, ...],
     config: Path,
     monkeypatch: pytest.MonkeyPatch,

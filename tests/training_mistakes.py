@@ -5,10 +5,15 @@ from __future__ import annotations
 from mistake_case import Case
 
 
-def training_cases() -> dict[str, Case]:
-    def given(override: str, *says: str, verb: str = "mine") -> Case:
-        return Case((override.partition("=")[0], *says), (override,), verb=verb)
+def given(override: str, *says: str, verb: str = "mine") -> Case:
+    return Case((override.partition("=")[0], *says), (override,), verb=verb)
 
+
+def training_cases() -> dict[str, Case]:
+    return {**_options(), **_datasets(), **_losses(), **_gate()}
+
+
+def _options() -> dict[str, Case]:
     split = "train.early_stopping.split"
     return {
         "two half precisions": Case(
@@ -49,6 +54,14 @@ def training_cases() -> dict[str, Case]:
         "unknown measure to stop by": Case(
             ("'hits@3'", "ndcg@k"), (f"{split}=dev", "train.early_stopping.measure=hits@3")
         ),
+        "unknown schedule": given("train.schedule=sine", "'inverse_sqrt'"),
+        "no repository": given("train.push_to_hub=model", "'model'", "pattern"),
+        "no token": given("train.push_to_hub=a/b", "HF_TOKEN", "null", verb="train"),
+    }
+
+
+def _datasets() -> dict[str, Case]:
+    return {
         "datasets with a rule for one": Case(
             ("train.batches=ngame", "train.datasets", "set train.batches=random"),
             ("train.datasets=[{}]", "train.batches=ngame"),
@@ -79,6 +92,11 @@ def training_cases() -> dict[str, Case]:
             ("train.datasets=[{}, {dataset: {path: TMP/nowhere}}]",),
             verb="train",
         ),
+    }
+
+
+def _losses() -> dict[str, Case]:
+    return {
         "a guide for nothing": Case(
             ("train.guide has no effect", "train.loss.name=info_nce", "gist"),
             ("train.guide={model: minilm}",),
@@ -95,6 +113,11 @@ def training_cases() -> dict[str, Case]:
             ("train.kind=cross-encoder", "train.steps", "set reranker.steps"),
             ("train.kind=cross-encoder",),
         ),
+    }
+
+
+def _gate() -> dict[str, Case]:
+    return {
         "a gate without a split": Case(
             ("refresh.gate: max_ndcg_drop=0.1", "set split beside it"),
             ("refresh={mode: sync, gate: {max_ndcg_drop: 0.1}}",),
@@ -116,7 +139,4 @@ def training_cases() -> dict[str, Case]:
             ("refresh.trigger: ", "easy_share", "set it, as 0.9"),
             ("refresh={mode: sync, trigger: {window: 5}}",),
         ),
-        "unknown schedule": given("train.schedule=sine", "'inverse_sqrt'"),
-        "no repository": given("train.push_to_hub=model", "'model'", "pattern"),
-        "no token": given("train.push_to_hub=a/b", "HF_TOKEN", "null", verb="train"),
     }
