@@ -29,7 +29,7 @@ eval: $(READY)  ## evaluate a model on the held-out split
 	$(BIN)/pyrite eval $(CONFIG) $(SET)
 
 test: $(READY)  ## the default tests
-	$(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(READY)  ## kill-and-resume, packaging, server faults
 	$(BIN)/pytest -m slow

@@ -131,6 +131,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         getattr(pyrite, unknown)
 
 
+@pytest.mark.slow
 def test_mine_from_the_shell_prints_json_alone_and_the_second_time_keeps_the_result(
     tmp_path: Path,
 ) -> None:

@@ -80,7 +80,12 @@ def numbers(outcome: Outcome) -> dict[str, Any]:
     return {name: getattr(outcome, name) for name in names}
 
 
-@pytest.mark.parametrize("method", ["none", "ecdf", "zscore"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param("none", marks=SLOW), pytest.param("ecdf", marks=SLOW), "zscore"]
+)
 def test_every_outcome_is_what_mining_with_that_setting_gives(
     toy: Path, tmp_path: Path, method: str
 ) -> None:

@@ -84,17 +84,21 @@ def kill_after(steps: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ContrastiveLoss, "forward", die)
 
 
+def slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("options", "at", "redone"),
     [
         # in the second epoch, after the checkpoint of step 4
         ({}, 5, 2),
-        ({"draw": "sample", "positives": "one", "batch_size": 8}, 5, 2),
-        ({"batches": "ngame", "ngame": {"double_at": [1]}}, 5, 2),
-        (REPLACE, 5, 2),
+        slow({"draw": "sample", "positives": "one", "batch_size": 8}, 5, 2),
+        slow({"batches": "ngame", "ngame": {"double_at": [1]}}, 5, 2),
+        slow(REPLACE, 5, 2),
         ({"mini_batch_size": 5, **REPLACE}, 5, 2),
         # seven batches are four steps, the last of one batch; killed in the fourth
-        ({"gradient_accumulation": 2, "batch_size": 8, "num_workers": 1}, 6, 7),
+        slow({"gradient_accumulation": 2, "batch_size": 8, "num_workers": 1}, 6, 7),
     ],
     ids=["rotate", "sample", "ngame", "replace", "replace, cached", "accumulated, with a worker"],
 )

@@ -192,7 +192,13 @@ def test_what_is_saved_is_what_was_trained(whole: Whole) -> None:
 
 @pytest.mark.parametrize(
     ("at", "save_every", "before_sealing", "redone"),
-    [(1, 2, False, 6), (3, 2, False, 4), (4, 2, False, 2), (4, 2, True, 4), (3, 3, False, 3)],
+    [
+        (1, 2, False, 6),
+        pytest.param(3, 2, False, 4, marks=pytest.mark.slow),
+        pytest.param(4, 2, False, 2, marks=pytest.mark.slow),
+        (4, 2, True, 4),
+        pytest.param(3, 3, False, 3, marks=pytest.mark.slow),
+    ],
     ids=[
         "before any checkpoint",
         "at the end of an epoch, between two checkpoints",

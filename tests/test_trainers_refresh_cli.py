@@ -59,5 +59,3 @@ def test_a_table_of_refreshes_follows_that_of_the_systems(
     assert (home / "refresh.png").exists()
     again = in_process(monkeypatch, capfd, "train", config, *OVERRIDES, "--json")
     assert set(json.loads(again.out)) == {"systems", "comparisons"}
-    plain = in_process(monkeypatch, capfd, "train", config, "train.steps=2")
-    assert "refreshed negatives" not in plain.out

@@ -269,6 +269,8 @@ def test_a_slow_refresher_leaves_weights_out(
     assert asked == [2, 8, 12]
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_times_of_files_change_nothing(bench: RefreshBench) -> None:
     whole = bench.config("on-time", {"mode": "sync"})
     skewed = bench.config("skewed", {"mode": "sync"})
@@ -311,6 +313,7 @@ def log_of_seconds(config: TrainConfig, kind: str) -> dict[int, float]:
     return found
 
 
+@pytest.mark.slow
 def test_seconds_of_a_killed_training_are_those_that_lasted(bench: RefreshBench) -> None:
     config = bench.config("seconds", {"mode": "sync"})
     bench.killed(config, 12)

@@ -165,7 +165,7 @@ def test_a_chunk_is_mined_and_the_rest_is_kept(bench: RefreshBench) -> None:
     ("refresh", "save_every", "after"),
     [
         # a checkpoint of the step after which the first swap is decided, before it is in force
-        ({}, 4, 5),
+        pytest.param({}, 4, 5, marks=pytest.mark.slow),
         # between making generation 2 and the checkpoint of step 10
         pytest.param({"chunk": 2, "rewarm": True}, 5, 9, marks=pytest.mark.slow),
         # before the first checkpoint
@@ -195,6 +195,7 @@ def test_a_killed_training_repeats_its_swaps(
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_the_learning_rate_is_warmed_up_again(
     bench: RefreshBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
