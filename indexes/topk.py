@@ -18,7 +18,7 @@ from ..core.embeddings import Embeddings
 from ..core.encoder import F32
 from ..core.ids import I64
 
-RESCORE_BYTES = 16 << 20  # small enough for the processor cache
+RESCORE_BYTES = 8 << 20  # small enough for the processor cache
 _ROWS = 16
 _THREADS = min(4, os.cpu_count() or 1)
 

@@ -103,7 +103,7 @@ def _regroup(parts: Sequence[Path]) -> Iterator[pa.Table]:
     pending: list[pa.Table] = []
     rows = 0
     for part in parts:
-        pending.append(pq.read_table(part))
+        pending.append(pq.read_table(part, use_threads=False))
         rows += pending[-1].num_rows
         while rows >= _ROW_GROUP:
             table = pa.concat_tables(pending).combine_chunks()
