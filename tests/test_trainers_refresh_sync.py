@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from refresh_setup import (
     RefreshBench,
     generations_of,
@@ -18,6 +19,7 @@ from refresh_setup import (
     swaps_of,
     watched,
 )
+from safetensors.torch import load_file
 from torch.optim import AdamW
 
 from pyrite.core.dataset import text_hashes
@@ -139,6 +141,21 @@ def test_unchanged_weights_give_the_same_negatives(bench: RefreshBench) -> None:
     found = generations_of(config)
     assert [negatives_in(generation.folder) for generation in found] == [first, first]
     assert [row["churn"] for row in log_of(config, "swap")] == [0.0, 0.0]
+
+
+@pytest.mark.slow
+def test_a_refresh_in_half_precision_leaves_the_training_alone(bench: RefreshBench) -> None:
+    rates = {"learning_rate": 1e-30}
+    config = bench.config("half", {**SYNC, "dtype": "bfloat16"}, train=rates, sampler=DRAWN)
+    bench.train(config)
+    whole = bench.config("still-float32", SYNC, train=rates, sampler=DRAWN)
+    bench.train(whole)
+    keys = [{g.manifest.data["vectors"] for g in generations_of(one)} for one in (config, whole)]
+    steps = [[g.step for g in generations_of(one)] for one in (config, whole)]
+    assert steps[0] == steps[1]
+    assert not keys[0] & keys[1]
+    weights = load_file(config.run_folder / "models/mined/model/model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float32}
 
 
 def test_a_chunk_is_mined_and_the_rest_is_kept(bench: RefreshBench) -> None:

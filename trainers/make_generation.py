@@ -136,6 +136,7 @@ def _with_weights(config: TrainConfig, weights: Weights, store: Generations) -> 
     encoder = {
         "model": str(weights.folder),
         "device": config.refresh.device or config.encoder.device,
+        "dtype": config.refresh.dtype or config.encoder.dtype,
     }
     return config.model_copy(
         update={
