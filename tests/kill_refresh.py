@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from killer import Scenario, When, every, killed_at_all
-from refresh_setup import RefreshBench, quick
+from quick import quick
+from refresh_setup import RefreshBench
 
 from pyrite.trainers import refresher
 from pyrite.trainers.run_config import TrainConfig

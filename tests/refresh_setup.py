@@ -148,15 +148,6 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 
 
 @contextlib.contextmanager
-def quick() -> Iterator[None]:
-    """One thread, and no README for each checkpoint, which takes longer than a step."""
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SentenceTransformer, "_create_model_card", lambda *args, **kwargs: None)
-        yield
-
-
-@contextlib.contextmanager
 def watched() -> Iterator[list[list[list[int]]]]:
     """Query and text numbers of every batch, as they reach the loss."""
     seen: list[list[list[int]]] = []

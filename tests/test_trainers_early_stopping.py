@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quick import quick
 from training_bench import (
     STOPPING,
     Bench,
     KilledError,
     facts_of,
     make_bench,
-    quick,
     same,
 )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from feed_setup import FeedBench, Weights
-from sentence_transformers import SentenceTransformer
+from quick import quick
 from tiny_model import tiny_model
 from torch import Tensor
 
@@ -40,9 +40,7 @@ class Seen:
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SentenceTransformer, "_create_model_card", lambda *args, **kwargs: None)
+    with quick():
         yield
 
 

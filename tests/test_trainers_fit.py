@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from fakes import toy_dataset
-from sentence_transformers import SentenceTransformer
+from quick import quick
 from tiny_model import tiny_model
 from torch import Tensor
 
@@ -43,10 +43,7 @@ class KilledError(Exception):
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
     # of this scope, so that it comes before `whole`: another number of threads rounds otherwise
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        # the README of every checkpoint takes longer than a step
-        patch.setattr(SentenceTransformer, "_create_model_card", lambda *args, **kwargs: None)
+    with quick():
         yield
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quick import quick
 from tiny_model import HIDDEN
 from torch import Tensor
 from training_bench import (
     Bench,
     Weights,
     make_bench,
-    quick,
 )
 
 from pyrite.core.sbert import load_model

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from fakes import toy_dataset
+from quick import quick
 from safetensors.torch import load_file
-from sentence_transformers import SentenceTransformer
 from test_trainers_train import settings
 from tiny_model import tiny_cross_encoder, tiny_model
 from torch import Tensor
@@ -38,9 +38,7 @@ Weights = dict[str, Tensor]
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SentenceTransformer, "_create_model_card", lambda *args, **kwargs: None)
+    with quick():
         yield
 
 

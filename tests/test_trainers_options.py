@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from quick import quick
 from tiny_model import HIDDEN
 from training_bench import (
     BATCH,
@@ -18,7 +19,6 @@ from training_bench import (
     facts_of,
     killed_after,
     make_bench,
-    quick,
     same,
 )
 

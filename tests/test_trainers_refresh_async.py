@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 from cli_setup import SCRIPT
+from quick import quick
 from refresh_setup import (
     RefreshBench,
     generations_of,
     home_of,
     log_of,
     negatives_in,
-    quick,
     same,
     swaps_of,
     watched,

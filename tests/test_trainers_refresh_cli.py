@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_setup import in_process, write_setup
-from refresh_setup import quick
+from quick import quick
 
 from pyrite.trainers.refresh_log import RefreshLog
 

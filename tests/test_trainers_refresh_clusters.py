@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
+from quick import quick
 from refresh_setup import (
     RefreshBench,
     generations_of,
     home_of,
     negatives_in,
-    quick,
     same,
 )
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 from cli_setup import in_subprocess
+from quick import quick
 from refresh_setup import (
     RefreshBench,
     generations_of,
     home_of,
     log_of,
-    quick,
     same,
     swaps_of,
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from refresh_setup import RefreshBench, generations_of, log_of, quick, same, swaps_of
+from quick import quick
+from refresh_setup import RefreshBench, generations_of, log_of, same, swaps_of
 
 from pyrite.core.config import parse_config
 from pyrite.trainers.refresh_log import RefreshLog

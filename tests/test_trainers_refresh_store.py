@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from cli_setup import in_process
-from refresh_setup import quick
+from quick import quick
 from sentence_transformers import SentenceTransformer
 from tiny_model import tiny_model
 

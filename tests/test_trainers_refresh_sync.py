@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from quick import quick
 from refresh_setup import (
     RefreshBench,
     generations_of,
@@ -14,7 +15,6 @@ from refresh_setup import (
     log_of,
     negatives_in,
     numbers_in,
-    quick,
     same,
     swaps_of,
     watched,

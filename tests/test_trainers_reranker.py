@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from fakes import SharedWords, toy_dataset
+from quick import quick
 from sentence_transformers import CrossEncoder
 from tiny_model import tiny_cross_encoder, tiny_model
 
@@ -39,10 +40,7 @@ MEASURES = ["ndcg@10", "recall@60"]
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        # the README of every checkpoint takes longer than a step
-        patch.setattr(CrossEncoder, "_create_model_card", lambda *args, **kwargs: None)
+    with quick(CrossEncoder):
         yield
 
 

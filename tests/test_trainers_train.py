@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from fakes import toy_dataset
-from sentence_transformers import SentenceTransformer
+from quick import quick
 from tiny_model import tiny_model
 from torch import Tensor
 
@@ -41,10 +41,7 @@ PAIRS = [("in_batch", "base"), ("mined", "base"), ("mined", "in_batch")]
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        # the README of every checkpoint takes longer than a step
-        patch.setattr(SentenceTransformer, "_create_model_card", lambda *args, **kwargs: None)
+    with quick():
         yield
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from fakes import write_dataset
-from sentence_transformers import SentenceTransformer
+from quick import quick
 from tiny_model import tiny_model
 from torch import Tensor
 
@@ -33,10 +32,7 @@ MEASURE = "ndcg@10"
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        # the README of every checkpoint takes longer than a step
-        patch.setattr(SentenceTransformer, "_create_model_card", lambda *args, **kwargs: None)
+    with quick():
         yield
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from fakes import toy_dataset
-from sentence_transformers import SentenceTransformer
 from tiny_model import tiny_model
 from torch import Tensor
 
@@ -136,12 +135,3 @@ def killed_after(calls: int) -> Iterator[None]:
         patch.setattr(ContrastiveLoss, "forward", die)
         with pytest.raises(KilledError):
             yield
-
-
-@contextlib.contextmanager
-def quick() -> Iterator[None]:
-    """One thread, and no README in every checkpoint, which takes longer than a step."""
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SentenceTransformer, "_create_model_card", lambda *args, **kwargs: None)
-        yield

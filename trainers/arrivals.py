@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
@@ -27,7 +28,7 @@ _ABSENT_S = 60.0
 _PATIENCE_S = 10.0
 
 
-class Arrivals:
+class Arrivals(ABC):
     """The generations that a training may take, in the order of their weights.
 
     `used` is the step of the weights behind the generation that was taken last. To be entered as a
@@ -56,13 +57,13 @@ class Arrivals:
         # what a killed training published later will be published again
         remove_weights_after(self.store.home.weights, step)
 
+    @abstractmethod
     def published(self, weights: Weights) -> None:
         """Newer weights are there to mine with."""
-        raise NotImplementedError
 
+    @abstractmethod
     def of_step(self, step: int) -> Generation | None:
         """What the training may take after `step`, of newer weights than it uses, or None."""
-        raise NotImplementedError
 
     def taken(self, generation: Generation) -> None:
         """The training draws from it from now on."""

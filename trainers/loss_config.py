@@ -50,21 +50,12 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "nn_pu": {"prior": 0.001, "beta": 0.0, "gamma": 1.0},
     "lambda_rank": {"metric": "mrr", "cut": 200, "sigma": 1.0},
 }
-# these read the batch's other documents in no direction but q2d, or not at all
-_ONE_DIRECTION = {
-    "ccl",
-    "pairwise",
-    "triplet",
-    "margin_mse",
-    "kl",
-    "cosent",
-    "nn_pu",
-    "lambda_rank",
-}
 GUIDED = {"dclr", "gist"}
 TAUGHT = {"margin_mse", "kl"}
 # these look at a row's own documents alone
 OF_LISTS = {*TAUGHT, "cosent", "lambda_rank"}
+# these read the batch's other documents in no direction but q2d, or not at all
+_ONE_DIRECTION = {*OF_LISTS, "ccl", "pairwise", "triplet", "nn_pu"}
 
 
 class LossSection(Section):

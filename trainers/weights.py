@@ -96,22 +96,30 @@ def check_weights(weights: Weights) -> None:
 def remove_weights(parent: Path, keep: int) -> None:
     """Remove all but the `keep` newest."""
     for path in _folders(parent)[keep:]:
-        discard(path)
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
 
 
 def remove_weights_after(parent: Path, step: int) -> None:
     """Remove those of later steps than `step`."""
     for path in _folders(parent):
-        if int(path.name.partition("-")[2]) > step:
-            discard(path)
-            shutil.rmtree(path, ignore_errors=True)
+        if _step_of(path) > step:
+            _remove(path)
+
+
+def _remove(folder: Path) -> None:
+    # the manifest first, so that nobody takes half of them for whole
+    discard(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.partition("-")[2])
 
 
 def _folders(parent: Path) -> list[Path]:
     """Folders of published weights, the newest first."""
     found = [path for path in parent.glob("step-*") if _NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.partition("-")[2]), reverse=True)
+    return sorted(found, key=_step_of, reverse=True)
 
 
 def _read(folder: Path) -> Weights | None:

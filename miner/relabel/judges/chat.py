@@ -12,13 +12,14 @@ from ....core.digest import digest_json
 from ....core.server.connection import Connection, GivenUp
 from ....core.server.failures import Knobs
 from ..budget import Budget
-from ..case import Case, Estimate, Judgement, unknown
+from ..case import Case, Judgement, unknown
 from ..parse import SCHEMA
 from ..price import Price
 from ..prompt import in_place, load_prompt
 from .answerer import BudgetSpent
 from .chat_reply import ChatReply, chat_reply
 from .config import ChatConfig
+from .prompted import Prompted
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class _Request:
     reply_tokens: int
 
 
-class ChatAnswerer:
+class ChatAnswerer(Prompted):
     """An `Answerer` that sends one request for each part, in `concurrency` threads.
 
     Failed requests are sent again, see `Connection`. A reply that cannot be used is asked for
@@ -59,7 +60,7 @@ class ChatAnswerer:
         self._config = config
         self._knob = knob
         self._budget = budget
-        self._prompt = load_prompt(config, seed, knob)
+        super().__init__(load_prompt(config, seed, knob), config.reply_tokens)
         knobs = Knobs(
             knob,
             smaller=f"lower {knob}.most_documents",
@@ -97,16 +98,6 @@ class ChatAnswerer:
     @property
     def concurrency(self) -> int:
         return self._config.concurrency
-
-    def parts(self, case: Case) -> list[Case]:
-        return self._prompt.parts(case)
-
-    def cut_texts(self, case: Case) -> int:
-        return self._prompt.cut_texts(case)
-
-    def estimate(self, part: Case) -> Estimate:
-        tokens = min(self._prompt.reply_tokens(part), self._config.reply_tokens)
-        return Estimate(1, self._prompt.tokens(part), tokens)
 
     def answers(self, part: Case, stop: threading.Event) -> Iterator[Judgement]:
         for attempt in range(self._config.reply_retries + 1):

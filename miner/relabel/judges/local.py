@@ -12,15 +12,16 @@ from typing import Any
 from ....core.digest import digest_file, digest_json
 from ....core.errors import PyriteError
 from ....core.sbert import check_device
-from ..case import Case, Estimate, Judgement, unknown
+from ..case import Case, Judgement, unknown
 from ..control_marks import break_marks
 from ..parse import parse_reply
 from ..price import FREE, Price
 from ..prompt import in_place, load_prompt
 from .config import LocalConfig
+from .prompted import Prompted
 
 
-class LocalAnswerer:
+class LocalAnswerer(Prompted):
     """An `Answerer` that writes greedily, one part at a time; its tokens cost nothing.
 
     The model is loaded at the first part. A reply that cannot be used is asked for again with the
@@ -38,7 +39,7 @@ class LocalAnswerer:
         self._name = config.model
         self._config = config
         self._knob = knob
-        self._prompt = load_prompt(config, seed, knob)
+        super().__init__(load_prompt(config, seed, knob), config.reply_tokens)
 
     @property
     def label(self) -> str:
@@ -62,16 +63,6 @@ class LocalAnswerer:
     @property
     def concurrency(self) -> int:
         return 1
-
-    def parts(self, case: Case) -> list[Case]:
-        return self._prompt.parts(case)
-
-    def cut_texts(self, case: Case) -> int:
-        return self._prompt.cut_texts(case)
-
-    def estimate(self, part: Case) -> Estimate:
-        tokens = min(self._prompt.reply_tokens(part), self._config.reply_tokens)
-        return Estimate(1, self._prompt.tokens(part), tokens)
 
     def answers(self, part: Case, stop: threading.Event) -> Iterator[Judgement]:
         for attempt in range(self._config.reply_retries + 1):
