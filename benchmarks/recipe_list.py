@@ -29,6 +29,8 @@ SIMANS: Overrides = {
 RECIPES: dict[str, Overrides] = {
     IN_BATCH: {},
     ST_MINED: {},
+    # configs/stdlib.yaml: two negatives, drawn once
+    "default": {"filters": {"percent": 0.95}, "sampler": {"name": "simans"}},
     "window": {
         "filters": {"percent": None},
         "sampler": {"name": "window", "n": 8, "window_min": 10, "window_max": 60},

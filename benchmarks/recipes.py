@@ -288,7 +288,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--negatives", type=int, default=2, help="mined, for each pair")
-    parser.add_argument("--learning-rate", type=float, default=5e-5)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--documents", type=int, default=3000, help="0: all")
     parser.add_argument("--max-length", type=int, default=64)
     parser.add_argument("--depth", type=int, default=100)
