@@ -1,0 +1,1 @@
+"""The verbs of the `pyrite` command: one function for each, no logic."""

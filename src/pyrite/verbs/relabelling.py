@@ -1,0 +1,48 @@
+"""Verbs that judge negatives."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from .app import AsJson, ConfigPath, Overrides, app, load
+
+_STOPPED = 3  # a budget is spent; the same command goes on
+
+
+@app.command()
+def relabel(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="estimate calls, tokens and cost; write nothing")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the false negatives of a training file with a cascade of judges, and repair it."""
+    from ..miner.relabel.config import RelabelConfig
+    from ..miner.relabel.relabel import relabel as run
+    from ..miner.relabel.report import agreements_table, estimate_table, rows_table, stages_table
+
+    given = [*(overrides or []), *(["dry_run=true"] if dry_run else [])]
+    done = run(load(RelabelConfig, config, given))
+    console = Console(width=max(110, Console().width))
+    if as_json:
+        typer.echo(json.dumps(done.as_json()))
+    elif done.estimates:
+        console.print(estimate_table(done))
+    else:
+        console.print(stages_table(done))
+        console.print(rows_table(done))
+        agreement = agreements_table(done)
+        if agreement is not None:
+            console.print(agreement)
+        if done.stopped is None:
+            typer.echo(f"wrote {done.folder}")
+    if done.stopped is not None:
+        sys.stderr.write(f"pyrite: {done.stopped}\n")
+        raise typer.Exit(_STOPPED)
