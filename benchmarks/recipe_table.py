@@ -36,8 +36,10 @@ def means_over_seeds(rows: Sequence[Row], system: str, test: str) -> Any:
     return np.mean([row.values[test] for row in rows if row.system == system], axis=0)
 
 
-def summary(rows: Sequence[Row], test: str) -> list[dict[str, Any]]:
-    """One entry for each system, in the order of the rows.
+def summary(
+    rows: Sequence[Row], test: str, others: Sequence[str] = (IN_BATCH, BASE)
+) -> list[dict[str, Any]]:
+    """One entry for each system, in the order of the rows, each compared with the `others`.
 
     A query's differences are averaged over the seeds first, and queries are resampled: a query's
     seeds are no independent observations.
@@ -56,7 +58,7 @@ def summary(rows: Sequence[Row], test: str) -> list[dict[str, Any]]:
             "mean": float(own.mean()),
             "sd_over_seeds": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
         }
-        for other in (IN_BATCH, BASE):
+        for other in others:
             if other != system:
                 found = compare(system, other, MEASURE, own, means_over_seeds(rows, other, test))
                 entry[f"minus_{other}"] = {
@@ -77,13 +79,15 @@ def difference(entry: dict[str, Any], other: str) -> str:
     return f"{found['difference']:+.4f}{mark} [{low:+.4f}, {high:+.4f}]"
 
 
-def markdown(entries: Sequence[dict[str, Any]], title: str) -> str:
+def markdown(
+    entries: Sequence[dict[str, Any]], title: str, others: Sequence[str] = (IN_BATCH, BASE)
+) -> str:
     """One table."""
     lines = [
         f"### {title}",
         "",
-        f"| system | nDCG@10 | sd over seeds | minus {IN_BATCH} | minus {BASE} |",
-        "|---|---:|---:|---:|---:|",
+        f"| system | nDCG@10 | sd over seeds |{''.join(f' minus {other} |' for other in others)}",
+        f"|---|---:|---:|{'---:|' * len(others)}",
     ]
     for entry in entries:
         spread = entry["sd_over_seeds"]
@@ -91,8 +95,7 @@ def markdown(entries: Sequence[dict[str, Any]], title: str) -> str:
             entry["system"],
             f"{entry['mean']:.4f}",
             "" if spread is None else f"{spread:.4f}",
-            difference(entry, IN_BATCH),
-            difference(entry, BASE),
+            *(difference(entry, other) for other in others),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

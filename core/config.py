@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,10 +21,21 @@ class Section(BaseModel):
 
 
 C = TypeVar("C", bound=Section)
+_BOOL = "tag:yaml.org,2002:bool"
+_TRUTH = re.compile("^(?:true|True|TRUE|false|False|FALSE)$")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key that stands twice in one mapping is an error."""
+    """YAML in which a key that stands twice in one mapping is an error, and `off` is a word.
+
+    As in YAML 1.2 only true and false are booleans: `refresh.mode: off` names a mode. A key that
+    wants a boolean takes yes, no, on and off all the same.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {
+        first: [(tag, _TRUTH if tag == _BOOL else pattern) for tag, pattern in resolvers]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # as nodes: once they are dictionaries, merged keys cannot be told from repeated ones

@@ -15,7 +15,7 @@ from pyrite.core.errors import PyriteError
 class Inner(Section):
     rate: float = Field(0.1, ge=0)
     depth: int = 10
-    kind: Literal["top", "window"] = "top"
+    kind: Literal["top", "window", "off"] = "top"
     note: str | None = None
     normalize: bool = True
 
@@ -55,6 +55,17 @@ def test_default_then_file_then_overrides_in_order(tmp_path: Path) -> None:
     assert (from_file.name, from_file.sampler.depth) == ("run", 3)
     both = load_config(Outer, path, ["miner.depth=30", "miner.depth=40", "name=x"])
     assert (both.seed, both.miner.depth, both.miner.kind, both.name) == (1, 40, "window", "x")
+
+
+def test_off_is_a_word_and_no_boolean_where_a_word_is_wanted(tmp_path: Path) -> None:
+    config = load_config(Outer, write(tmp_path, "miner: {kind: off}\n"), ["sampler.kind=off"])
+    assert (config.miner.kind, config.sampler.kind) == ("off", "off")
+    assert load_config(Outer, write(tmp_path, dump_config(config))) == config
+
+
+@pytest.mark.parametrize("word", ["false", "False", "FALSE", "no", "off", "Off"])
+def test_every_word_for_false_is_one_where_a_boolean_is_wanted(tmp_path: Path, word: str) -> None:
+    assert not load_config(Outer, None, [f"miner.normalize={word}"]).miner.normalize
 
 
 def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
