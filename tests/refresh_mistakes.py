@@ -12,12 +12,24 @@ def refresh_cases() -> dict[str, Case]:
     off = "set refresh.mode=off"
     return {
         "refresh without a mode": Case(
-            ("refresh.every_steps", "refresh.mode=off", "set refresh.mode=sync"),
+            ("refresh.every_steps", "without refresh.mode", "set refresh.mode=sync"),
             ("refresh.every_steps=50",),
         ),
         "refresh in no mode": Case(("refresh.mode='often'", "'sync'"), ("refresh.mode=often",)),
         "refresh of an age that cannot be": sync(
             "refresh.max_age_steps=5", "refresh.max_age_steps", "remove it", "refresh.mode=async"
+        ),
+        "refresh stale at no age": Case(
+            ("refresh.on_stale has no effect", "set refresh.max_age_steps"),
+            ("refresh={mode: async, on_stale: stop}",),
+        ),
+        "refresh probes no choice": sync(
+            "refresh.partial={kind: map, probe: 0.5}", "probe has no effect with kind=map"
+        ),
+        "refresh bends no map": sync(
+            "refresh.partial={kind: queries, landmarks: 9}",
+            "landmarks has no effect",
+            "kind=choose",
         ),
         "refresh in each step": sync(
             "refresh.every_steps=1", "refresh.every_steps=1", "train.num_workers=0", "at least 2"

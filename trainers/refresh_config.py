@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ..core.config import Section
+from ..core.config import Section, refuse_unread
 from ..miner.partial_config import PartialSection
 from .refresh_gate import GateSection
 from .refresh_trigger import TriggerSection
@@ -60,10 +60,11 @@ class RefreshSection(Section):
     @model_validator(mode="after")
     def _used(self) -> RefreshSection:
         given = sorted(self.model_dump(exclude_defaults=True))
-        if self.mode == "off" and given:
+        # one who writes mode=off switches a section off, one who does not has forgotten to
+        if self.mode == "off" and given and "mode" not in self.model_fields_set:
             raise ValueError(
-                f"refresh.{given[0]} has no effect with refresh.mode=off; set refresh.mode=sync or"
-                " async"
+                f"refresh.{given[0]} has no effect without refresh.mode; set refresh.mode=sync or"
+                " async, or off"
             )
         for name in _ASYNC_ONLY:
             if self.mode == "sync" and name in given:
@@ -71,6 +72,10 @@ class RefreshSection(Section):
                     f"refresh.{name} has no effect with refresh.mode=sync, which waits for each"
                     " generation; remove it or set refresh.mode=async"
                 )
+        if self.max_age_steps is None and "on_stale" in given:
+            refuse_unread(
+                ["refresh.on_stale"], "refresh.max_age_steps=null", "set refresh.max_age_steps"
+            )
         return self
 
     @model_validator(mode="after")
