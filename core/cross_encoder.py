@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -35,7 +35,9 @@ class CrossEncoderConfig(Section):
     max_length: int = Field(
         512, ge=8, le=32768, description="tokens of query and document; longer pairs are truncated"
     )
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="number type of the weights"
+    )
     device: str = Field("cpu", description="a torch device")
     batch_tokens: int = Field(8192, ge=64, description="padded tokens in one forward pass")
 
@@ -53,6 +55,9 @@ class PairScorer(Protocol):
 
     def lengths(self, queries: Sequence[str], documents: Sequence[str]) -> I64:
         """Tokens of each pair after truncation, int64 [len(queries)]."""
+
+    def cut_pairs(self, queries: Sequence[str], documents: Sequence[str]) -> int:
+        """How many of the pairs are longer than the model reads."""
 
     def log_odds(self, queries: Sequence[str], documents: Sequence[str]) -> F32:
         """One batch: the log-odds of "relevant", float32 [len(queries)]."""
@@ -84,13 +89,16 @@ class CrossEncoderScorer:
         return int(self.model.num_labels)
 
     def lengths(self, queries: Sequence[str], documents: Sequence[str]) -> I64:
+        return self._tokens(queries, documents, truncation=True, max_length=self.config.max_length)
+
+    def cut_pairs(self, queries: Sequence[str], documents: Sequence[str]) -> int:
+        # verbose: it would warn of each pair that is too long, which is what is asked here
+        whole = self._tokens(queries, documents, truncation=False, verbose=False)
+        return int((whole > self.config.max_length).sum())
+
+    def _tokens(self, queries: Sequence[str], documents: Sequence[str], **options: Any) -> I64:
         encoded = self.model.tokenizer(
-            list(queries),
-            list(documents),
-            truncation=True,
-            max_length=self.config.max_length,
-            padding=False,
-            return_attention_mask=False,
+            list(queries), list(documents), padding=False, return_attention_mask=False, **options
         )["input_ids"]
         return np.array([len(row) for row in encoded], dtype=np.int64)
 

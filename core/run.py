@@ -29,9 +29,9 @@ class FolderConfig(Section):
     """A run's name, its folders and its seed."""
 
     name: str = Field("run", pattern=r"^[\w-][\w.-]*$", description="folder below runs_dir")
-    runs_dir: str = "runs"
+    runs_dir: str = Field("runs", description="where the runs' folders are made")
     cache_dir: str = Field("runs/.cache", description="embeddings and candidates, shared by runs")
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(0, ge=0, lt=2**63, description="of every draw, order and new weight")
 
     @property
     def run_folder(self) -> Path:
@@ -96,16 +96,17 @@ def build_encoder(config: RunConfig) -> Encoder:
 
 
 def open_queries(
-    config: RunConfig, split: str, more_qrels: bool = False
+    config: RunConfig, split: str, more_qrels: bool = False, all_judged: bool = False
 ) -> tuple[Dataset, Qrels, I64]:
     """The dataset, the judgements of `split`, and the rows of its queries that have positives.
 
     Rows are in ascending query-id order: the order of the file decides nothing from here on.
-    `more_qrels` unites the judgements of these queries with those of `dataset.qrels`.
+    `more_qrels` unites the judgements of these queries with those of `dataset.qrels`; `all_judged`
+    takes queries without a positive too.
     """
     dataset = open_dataset(config.dataset, config.cache)
     qrels = dataset.qrels(split, config.dataset.min_grade)
-    rows = qrels.with_positives()
+    rows = np.flatnonzero(np.diff(qrels.indptr)) if all_judged else qrels.with_positives()
     if more_qrels:
         qrels = unite_qrels(qrels, config.dataset.qrels, dataset)
     return dataset, qrels, rows[np.argsort(dataset.queries.ids.rank_N[rows], kind="stable")]
@@ -117,15 +118,16 @@ def prepare(
     split: str,
     more_qrels: bool = False,
     query_encoder: Encoder | None = None,
+    all_judged: bool = False,
 ) -> Prepared:
     """Open the dataset and encode its corpus and the queries of `split` that have positives.
 
     `more_qrels` is for mining: an evaluation stays on the split's own judgements. `query_encoder`
-    encodes the queries in the place of `encoder`. Raises PyriteError if `config.encoder` is fit for
-    queries only.
+    encodes the queries in the place of `encoder`; `all_judged` as in `open_queries`. Raises
+    PyriteError if `config.encoder` is fit for queries only.
     """
     refuse_query_encoder(config.encoder.model)
-    dataset, qrels, rows = open_queries(config, split, more_qrels)
+    dataset, qrels, rows = open_queries(config, split, more_qrels, all_judged)
     layout = StoreLayout(config.encoder.store)
     tokens = config.encoder.batch_tokens
     corpus = embed_table(encoder, dataset.corpus, "document", config.cache, tokens, None, layout)

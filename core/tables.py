@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,12 @@ class TextTable:
         """Texts of `rows`, in the order asked for."""
         return self._column("text", rows)
 
+    def titles(self, rows: Sequence[int] | npt.NDArray[np.int64] | slice) -> list[str]:
+        """Titles of `rows` where they stand apart from the texts; "" where they do not."""
+        if "title" in self.table.column_names:
+            return self._column("title", rows)
+        return [""] * len(range(*rows.indices(len(self))) if isinstance(rows, slice) else rows)
+
     def id_strings(self, rows: Sequence[int] | npt.NDArray[np.int64] | slice) -> list[str]:
         """String ids of `rows`, in the order asked for."""
         return self._column("id", rows)
@@ -67,27 +74,27 @@ class TextTable:
 
 def write_texts(path: Path, rows: Iterable[tuple[str, str]], block: int = 8192) -> int:
     """Stream (id, text) rows to an Arrow IPC file, atomically; returns the number of rows."""
-    schema = pa.schema([("id", pa.large_string()), ("text", pa.large_string())])
+    return _write(path, rows, ("id", "text"), block)
+
+
+def write_titled(path: Path, rows: Iterable[tuple[str, str, str]], block: int = 8192) -> int:
+    """As `write_texts`, of (id, text, title): a title of its own, "" without."""
+    return _write(path, rows, ("id", "text", "title"), block)
+
+
+def _write(path: Path, rows: Iterable[tuple[str, ...]], names: Sequence[str], block: int) -> int:
+    schema = pa.schema([(name, pa.large_string()) for name in names])
     count = 0
     with atomic_write(path) as handle, pa.ipc.new_file(handle, schema) as writer:
-        ids: list[str] = []
-        texts: list[str] = []
-        for row_id, text in rows:
-            ids.append(row_id)
-            texts.append(text)
-            if len(ids) == block:
-                writer.write_batch(_batch(ids, texts, schema))
-                count += len(ids)
-                ids, texts = [], []
-        writer.write_batch(_batch(ids, texts, schema))
-        count += len(ids)
-    return count
-
-
-def _batch(ids: list[str], texts: list[str], schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays(
-        [pa.array(ids, pa.large_string()), pa.array(texts, pa.large_string())], schema=schema
-    )
+        left = iter(rows)
+        while True:
+            part = list(islice(left, block))
+            columns = ([row[at] for row in part] for at in range(len(names)))
+            arrays = [pa.array(column, pa.large_string()) for column in columns]
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+            count += len(part)
+            if len(part) < block:
+                return count
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from .ids import I64
+
+
+class Texts(Protocol):
+    """Texts by row, which every process opens for itself."""
+
+    def texts(self, rows: I64) -> list[str]:
+        """Texts of the `rows` int64 [B]; an empty one where a row is negative."""
 
 
 class TextFile:
@@ -41,3 +48,19 @@ class TextFile:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path, "_batches": None, "_starts": np.empty(0, dtype=np.int64)}
+
+
+class JoinedTexts:
+    """The texts of one file, and behind its `size` rows those of another."""
+
+    def __init__(self, first: Texts, size: int, second: Texts) -> None:
+        self.first = first
+        self.size = size
+        self.second = second
+
+    def texts(self, rows: I64) -> list[str]:
+        """Texts of the `rows` int64 [B]; an empty one where a row is negative."""
+        behind = rows >= self.size
+        ones = self.first.texts(np.where(behind, -1, rows))
+        others = self.second.texts(np.where(behind, rows - self.size, -1))
+        return [b if later else a for a, b, later in zip(ones, others, behind, strict=True)]

@@ -11,8 +11,8 @@ from ..core.ids import I64
 from ..core.tables import Qrels
 from ..indexes.config import IndexConfig
 from ..indexes.dense import open_exact
-from .evaluate import Evaluation
 from .measures import cutoff, per_query
+from .results import Evaluation
 
 
 def evaluate_in_memory(
@@ -23,17 +23,24 @@ def evaluate_in_memory(
     measures: tuple[str, ...],
     max_tokens: int,
     corpus: Embeddings | None = None,
+    pool: I64 | None = None,
 ) -> Evaluation:
     """Measure a model that is about to change: its vectors stay in memory and in no cache.
 
     `rows` int64 [Q] are the queries; `corpus` are document vectors that do not change, if there are
-    any. Memory: 4 * D bytes for each document and query. Raises PyriteError on a vector that is not
+    any. `pool` int64 [P], ascending, are the only documents to encode and to search; None: all.
+    Memory: 4 * D bytes for each document and query. Raises PyriteError on a vector that is not
     finite.
     """
     if corpus is None:
-        corpus = encode_in_memory(encoder, dataset.corpus, "document", max_tokens)
+        corpus = encode_in_memory(encoder, dataset.corpus, "document", max_tokens, pool)
+    elif pool is not None:
+        corpus = Embeddings.from_array(corpus.take(pool))
     queries = encode_in_memory(encoder, dataset.queries, "query", max_tokens, rows)
-    depth = min(cutoff(measures), len(dataset.corpus))
-    index = open_exact(IndexConfig(), corpus, dataset.corpus.ids.rank_N)
+    depth = min(cutoff(measures), len(corpus))
+    rank_N = dataset.corpus.ids.rank_N
+    index = open_exact(IndexConfig(), corpus, rank_N if pool is None else rank_N[pool])
     ids, _ = index.search(queries.take(np.arange(rows.size)), depth)
+    if pool is not None:
+        ids = np.where(ids < 0, ids, pool[ids])
     return Evaluation(dataset.queries.id_strings(rows), per_query(measures, qrels, rows, ids))

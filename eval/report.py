@@ -6,16 +6,26 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from .evaluate import Evaluation
+from .results import Evaluation
 from .significance import Comparison
 
-_LABELS = {"ndcg": "nDCG", "mrr": "MRR", "recall": "Recall", "map": "MAP", "precision": "P"}
+_LABELS = {
+    "ndcg": "nDCG",
+    "mrr": "MRR",
+    "recall": "Recall",
+    "map": "MAP",
+    "precision": "P",
+    "success": "Success",
+    "r_cap": "R_cap",
+    "judged": "Judged",
+    "infap": "infAP",
+}
 
 
 def label(measure: str) -> str:
     """`ndcg@10` as the field writes it, `nDCG@10`."""
-    base, _, cutoff = measure.partition("@")
-    return f"{_LABELS.get(base, base)}@{cutoff}"
+    base, at, cutoff = measure.partition("@")
+    return f"{_LABELS.get(base, base)}{at}{cutoff}"
 
 
 def systems_table(
@@ -23,7 +33,7 @@ def systems_table(
 ) -> Table:
     """One row for each system, then one for each difference with its 95% interval.
 
-    A difference whose interval does not contain zero is marked with `*`.
+    `*` marks what is significant by sign flips, corrected for all differences of a measure (Holm).
     """
     measures = list(next(iter(evaluations.values())).values)
     table = Table(title=title, title_justify="left")
@@ -43,5 +53,5 @@ def systems_table(
 
 def _difference(comparison: Comparison) -> str:
     low, high = comparison.ci95
-    mark = "*" if low > 0 or high < 0 else " "
+    mark = "*" if comparison.significant else " "
     return f"{comparison.difference:+.4f}{mark} [{low:+.4f}, {high:+.4f}]"

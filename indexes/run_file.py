@@ -47,17 +47,22 @@ class RunFile:
         return ids, scores
 
 
+def check_run(path: Path) -> None:
+    """Raise PyriteError unless the file is there."""
+    if not path.is_file():
+        raise PyriteError(
+            f"{path}: no such run file; set the source's path to a TREC run or to an"
+            " exported candidates.parquet"
+        )
+
+
 def read_run(path: Path, queries: TextTable, corpus: TextTable) -> RunFile:
     """Read `qid Q0 docid rank score tag` lines, or a parquet of query_id, doc_id, score.
 
     Raises PyriteError with the line for a malformed line, a score that is not finite, a document
     that is not in the corpus, or a document twice for one query.
     """
-    if not path.is_file():
-        raise PyriteError(
-            f"{path}: no such run file; set the source's path to a TREC run or to an"
-            " exported candidates.parquet"
-        )
+    check_run(path)
     columns = list(_parquet_rows(path) if path.suffix == ".parquet" else _trec_rows(path))
     query_ids = [q for q, _, _, _ in columns]
     doc_ids = [d for _, d, _, _ in columns]

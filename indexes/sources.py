@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -23,13 +24,15 @@ from .lexical import LexicalConfig, LexicalIndex, lexical_key, open_lexical
 from .recall import Recall, measure_recall
 from .run_file import RunFile, read_run
 
+logger = logging.getLogger(__name__)
+
 Kind = Literal["dense", "bm25s", "lucene", "run"]
 
 
 class SourceConfig(Section):
     """One retriever of a run."""
 
-    kind: Kind = "dense"
+    kind: Kind = Field("dense", description="the encoder's vectors, BM25, or a run file")
     name: str | None = Field(None, description="in reports and exports; null: the kind")
     quota: int | None = Field(None, ge=1, description="documents per query; null: retrieve.depth")
     weight: float = Field(1.0, gt=0, description="in rrf and score fusion")
@@ -181,6 +184,8 @@ def open_source(
         return _open_dense(config, inputs, k, cache, threads, f"{key}.index")
     if config.path is not None:
         run = read_run(Path(config.path), inputs.queries, inputs.corpus)
+        if run.ignored:
+            logger.warning("%s: %d lines of queries that are not there", config.path, run.ignored)
         return RunSource(run, inputs), None
     settings = config.lexical.model_copy(update={"backend": config.kind})
     index = open_lexical(settings, inputs.corpus, cache, threads)

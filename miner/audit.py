@@ -141,6 +141,11 @@ def audit(
     return found
 
 
+def audit_file(file: TrainingFile) -> Audit:
+    """The findings in a file that is open."""
+    return _audit_file(file, MAX_WORDS, None, None)
+
+
 def _held_out(against: Path | None, split: str) -> HeldOut | None:
     return None if against is None else HeldOut.read(against, split)
 

@@ -58,7 +58,7 @@ def check_set(
     yield from _texts(files.queries, max_words, queries, shared.add_query if shared else None)
     sizes.documents, sizes.queries = len(documents), len(queries)
     for paths in files.qrels.values():
-        yield from _judgements(paths, queries, documents, sizes, shared)
+        yield from _judgements(paths, files.tabbed, queries, documents, sizes, shared)
 
 
 class _Shared:
@@ -134,6 +134,7 @@ def _of_text(text: str, max_words: int, seen: set[int]) -> list[Check]:
 
 def _judgements(
     paths: Sequence[Path],
+    tabbed: bool,
     queries: set[int],
     documents: set[int],
     sizes: Sizes,
@@ -142,7 +143,7 @@ def _judgements(
     judged: dict[int, bool] = {}
     for path in paths:
         name = f"{path.parent.name}/{path.name}"
-        for row in judgements(path, tabbed=True):
+        for row in judgements(path, tabbed):
             good = row.grade > 0
             sizes.positives += good
             sizes.negatives += not good

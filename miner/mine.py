@@ -136,6 +136,8 @@ def mine(
         denoise=checks.as_json() if checks else None,
         seed=config.seed,
         counts=tally.as_json(),
+        # of the histograms' bins, all equally wide
+        score_range=[float(edges[0]), float(edges[-1])],
     )
     remove_parts(folder)
     return Mined(folder, tally, manifest, reused=False)

@@ -6,9 +6,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from ..core.config import Section
+from ..core.config import Section, changed, refuse_unread
 
 PartialKind = Literal["off", "queries", "map", "choose"]
+# what a kind makes no use of
+_UNREAD: dict[PartialKind, set[str]] = {"queries": {"landmarks"}, "map": {"probe"}}
 
 
 class PartialSection(Section):
@@ -36,4 +38,6 @@ class PartialSection(Section):
     def _used(self) -> PartialSection:
         if self.kind == "off" and self.model_dump(exclude_defaults=True):
             raise ValueError("nothing of it has an effect while kind is off; set kind, as choose")
+        unread = [key for key in changed(self) if key in _UNREAD.get(self.kind, ())]
+        refuse_unread(unread, f"kind={self.kind}", "set kind=choose")
         return self

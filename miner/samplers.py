@@ -25,7 +25,7 @@ Fallback = Literal["relax", "random_fill", "drop_query"]
 class SamplerPart(Section):
     """One way to choose negatives out of the candidates that are left."""
 
-    name: Name = "simans"
+    name: Name = Field("simans", description="which sampler; docs/samplers.md")
     source: str | None = Field(None, description="only candidates that this source ranked best")
     cluster: Literal["any", "second_nearest"] = Field(
         "any", description="only candidates of the cluster second nearest to the query's positive"

@@ -81,7 +81,8 @@ def open_training_file(
             return _open_jansowa(path, *tables, sources or Sources())
         for inside in (path / FILE, path / "negatives" / FILE):
             if inside.is_file():
-                return TrainingFile(inside, RunFormat.open(inside), Parquet())
+                titled = sources is not None and sources.titled
+                return TrainingFile(inside, RunFormat.open(inside, titled), Parquet())
         raise PyriteError(f"{path}: no {FILE} in this folder; name a training file or a run folder")
     if not path.is_file():
         raise PyriteError(f"{path}: no such training file")

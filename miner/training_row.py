@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.errors import PyriteError
@@ -13,25 +14,35 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Doc:
-    """A document of a row; `known` is False where the file names an id that has no text."""
+    """A document of a row; `known` is False where the file names an id that has no text.
+
+    `extra` is what the file says of it besides, by name.
+    """
 
     id: str | None
     title: str
     text: str
     score: float | None = None
     known: bool = True
+    extra: Record = field(default_factory=dict, hash=False)
 
     @property
     def full(self) -> str:
         """Title and text as a model reads them."""
         return f"{self.title} {self.text}".strip()
 
+    @property
+    def joined(self) -> str:
+        """As `full`, but a text without a title stays as it is written."""
+        return self.full if self.title else self.text
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
     """A query with its positives and negatives; `line` counts from 1 (parquet: the row).
 
-    `known` is False where the file names a query id that has no text.
+    `known` is False where the file names a query id that has no text. `extra` is what the row holds
+    besides, by name.
     """
 
     line: int
@@ -40,6 +51,12 @@ class TrainingRow:
     positives: tuple[Doc, ...]
     negatives: tuple[Doc, ...]
     known: bool = True
+    extra: Record = field(default_factory=dict, hash=False)
+
+
+def rest(record: Record, known: Collection[str]) -> Record:
+    """The fields that a format does not know; a null is nothing."""
+    return {key: v for key, v in record.items() if v is not None and key not in known}
 
 
 def text_field(record: Record, key: str, where: str) -> str:

@@ -72,6 +72,9 @@ class SharedWords:
         pairs = zip(queries, documents, strict=True)
         return np.array([len(q.split()) + len(d.split()) for q, d in pairs], dtype=np.int64)
 
+    def cut_pairs(self, queries: Sequence[str], documents: Sequence[str]) -> int:
+        return 0
+
     def log_odds(self, queries: Sequence[str], documents: Sequence[str]) -> F32:
         pairs = list(zip(queries, documents, strict=True))
         self.scored += pairs

@@ -8,11 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from compare_mistakes import compare_cases
+from eval_mistakes import eval_cases
 from loss_mistakes import loss_cases
+from made_mistakes import made_mistakes
 from mistake_case import Case, add, put, remove
 from query_side_mistakes import query_side_cases
 from refresh_mistakes import refresh_cases
 from relabel_mistakes import relabel_mistakes
+from report_mistakes import report_cases
 from source_mistakes import source_cases
 from training_mistakes import training_cases
 
@@ -94,6 +98,13 @@ def choosing_cases() -> dict[str, Case]:
         "random documents of a cluster": Case(
             ("sampler.cluster=second_nearest", "sampler.name=random", "remove sampler.cluster"),
             ("sampler={name: random, n: 2, cluster: second_nearest}",),
+        ),
+        "a cross-encoder's depth without one": given(
+            "filters.denoise.depth=9", "filters.denoise: depth has no effect", "set model"
+        ),
+        "a quantile of no calibration": Case(
+            ("quantile has no effect", "calibrate=none", "set calibrate=positives_quantile"),
+            ("filters.denoise={model: x, quantile: 0.1}",),
         ),
         "more than the window holds": given(
             "sampler={name: scincl, n: 3}", "sampler.name=scincl", "c_hard=2", "set sampler.n"
@@ -365,6 +376,7 @@ def text_faults(name: str) -> dict[str, tuple[str | bytes, *tuple[str, ...]]]:
 
 
 CASES = {
+    **compare_cases(),
     **config_cases(),
     **choosing_cases(),
     **machine_cases(),
@@ -376,6 +388,9 @@ CASES = {
     **cross_encoder_cases(),
     **query_side_cases(),
     **relabel_mistakes(),
+    **report_cases(),
+    **made_mistakes(),
     **refresh_cases(),
     **dataset_cases(),
+    **eval_cases(),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from mistake_case import Case
@@ -37,8 +38,13 @@ def stage(fields: str, *says: str) -> Case:
     return given(*says, more=(f"stages=[{{{fields}}}]",))
 
 
+def calibrated(fields: str, *says: str, labels: str = "stored") -> Case:
+    case = stage(fields, *says)
+    return replace(case, overrides=(*case.overrides, f"--labels={labels}"), verb="calibrate")
+
+
 def relabel_mistakes() -> dict[str, Case]:
-    return {**_judges(), **_operations()}
+    return {**_judges(), **_operations(), **_review()}
 
 
 def _judges() -> dict[str, Case]:
@@ -68,6 +74,27 @@ def _judges() -> dict[str, Case]:
         ),
         "a band of the cross-encoder that is none": stage(
             "judge: cross-encoder, cross_encoder: {low: 0.9, high: 0.1}", "low=0.9", "high=0.1"
+        ),
+        "a fit and numbers beside it": stage(
+            "judge: cross-encoder, cross_encoder: {calibration: x.json, bias: 1}",
+            "bias has no effect with calibration=x.json",
+        ),
+        "no such fit": stage(
+            "judge: embedding, embedding: {encoder: {kind: callable, callable:"
+            " {function: 'relabel_cases:nothing', fingerprint: x, dimension: 2}},"
+            " calibration: x.json}",
+            "stages[0].embedding.calibration=x.json",
+            "pyrite calibrate",
+        ),
+        "a fit of no scores": calibrated("judge: duplicates", "0 of the 1 stages", "--stage"),
+        "a fit to no such labels": calibrated(
+            "judge: cross-encoder", "--labels nope", "positives", labels="nope"
+        ),
+        "a fit to its own verdicts": calibrated(
+            "judge: cross-encoder", "stages[0]", "the one to fit"
+        ),
+        "a fit to too few": calibrated(
+            "judge: cross-encoder", "0 relevant and 0 other", "at least 30", labels="human"
         ),
         "no such prompt": stage(f"{chat}, prompt: nope}}", "stages[0].chat.prompt='nope'"),
         "no local model": stage("judge: local", "stages[0].local.model"),
@@ -111,4 +138,20 @@ def _operations() -> dict[str, Case]:
             "data.corpus",
             record={"query_text": "q", "positive_document_ids": ["1"], "negative_document_ids": []},
         ),
+    }
+
+
+def _review() -> dict[str, Case]:
+    def called(flag: str, *says: str) -> Case:
+        return replace(given(*says, more=("--reviewer=ann", flag)), verb="review")
+
+    return {
+        "review before a run": called("--all", "no finished run to review", "run pyrite relabel"),
+        "review by nobody": called("--reviewer= ", "--reviewer=''", "needs a name"),
+        "review of all and of some": called("--sample=0", "--sample=0", "at least 1"),
+        "no such port": called("--port=70000", "--port=70000", "from 0 to 65535"),
+        "a page where something is": called(
+            "--write=TMP/train.jsonl", "--write=TMP/train.jsonl", "never overwritten"
+        ),
+        "no answers to read": called("--read=TMP/nope", "no finished run to review"),
     }

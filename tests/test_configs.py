@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from pyrite.core.config import Section, dump_config, load_config
+from pyrite.eval.nevir import NevirConfig
+from pyrite.miner.made.config import MakeConfig
 from pyrite.miner.relabel.config import RelabelConfig
 from pyrite.trainers.run_config import TrainConfig
 
@@ -31,13 +33,17 @@ def keys_with_defaults(section: BaseModel, prefix: str = "") -> Iterator[str]:
 
 
 def kind_of(path: Path) -> type[Section]:
-    return RelabelConfig if path.stem == "relabel" else TrainConfig
+    kinds: dict[str, type[Section]] = {"relabel": RelabelConfig, "make": MakeConfig}
+    return kinds.get(path.stem, TrainConfig)
 
 
 def plainest(kind: type[Section], name: str = "run") -> Section:
     """A configuration of what has no default alone."""
-    needed = {"data": {"path": "train.jsonl"}, "stages": [{"judge": "duplicates"}]}
-    return kind.model_validate({"name": name, **(needed if kind is RelabelConfig else {})})
+    needed: dict[type[Section], dict[str, object]] = {
+        RelabelConfig: {"data": {"path": "train.jsonl"}, "stages": [{"judge": "duplicates"}]},
+        MakeConfig: {"checks": [{"judge": "chat"}]},
+    }
+    return kind.model_validate({"name": name, **needed.get(kind, {})})
 
 
 def golden_text() -> str:
@@ -48,6 +54,11 @@ def golden_text() -> str:
         "",
         *(line for line in keys_with_defaults(config) if not line.startswith("stages = ")),
         *keys_with_defaults(config.stages[0], "stages[]."),
+        "",
+        # a check has the keys of a stage's judge
+        *(k for k in keys_with_defaults(plainest(MakeConfig)) if not k.startswith("checks = ")),
+        "",
+        *keys_with_defaults(NevirConfig()),
     ]
     return "\n".join(lines) + "\n"
 

@@ -55,6 +55,23 @@ def logits(found: CrossEncoderScorer, query: str, document: str) -> list[float]:
     return values
 
 
+def test_pairs_over_the_limit_are_counted(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = scorer(folder)
+    # [CLS] w1 w2 [SEP] ... [SEP]: 27 words of the document fill the 32 tokens
+    lengths = (26, 27, 28, 200)
+    documents = [" ".join(["w3"] * length) for length in lengths]
+    asked = ["w1 w2"] * len(lengths)
+    assert [found.cut_pairs([q], [d]) for q, d in zip(asked, documents, strict=True)] == [
+        0,
+        0,
+        1,
+        1,
+    ]
+    assert found.cut_pairs(asked, documents) == 2
+    assert found.lengths(asked, documents).tolist() == [31, 32, 32, 32]
+    assert caplog.text == ""
+
+
 def test_one_label_is_its_logit_and_two_are_their_difference(folder: Path) -> None:
     for labels in (1, 2):
         found = scorer(folder, labels)

@@ -16,7 +16,8 @@ from pyrite.core.config import parse_config
 from pyrite.core.errors import PyriteError
 from pyrite.core.qrels_union import unite_qrels
 from pyrite.core.run import open_queries
-from pyrite.eval.evaluate import EvalConfig, evaluate
+from pyrite.eval.config import EvalConfig
+from pyrite.eval.evaluate import evaluate
 from pyrite.miner.mine import MineConfig, mine
 
 Judged = list[tuple[str, str, int]]

@@ -47,7 +47,7 @@ def imported() -> dict[str, str]:
 def asked_for() -> set[str]:
     project = PROJECT["project"]
     # what only developers install is no answer for a user
-    extras = {k: v for k, v in project["optional-dependencies"].items() if k != "dev"}
+    extras = {k: v for k, v in project["optional-dependencies"].items() if k not in ("dev", "docs")}
     lists = [project["dependencies"], *extras.values()]
     return {canonical(requirement) for requirements in lists for requirement in requirements}
 

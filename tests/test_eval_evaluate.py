@@ -16,7 +16,11 @@ from pyrite.core.errors import PyriteError
 from pyrite.core.sbert import EncoderConfig
 from pyrite.core.store import Manifest
 from pyrite.eval import evaluate as module
-from pyrite.eval.evaluate import EvalConfig, Evaluation, evaluate, evaluate_encoder
+from pyrite.eval import results
+from pyrite.eval.config import EvalConfig
+from pyrite.eval.evaluate import evaluate
+from pyrite.eval.results import Evaluation
+from pyrite.eval.search import evaluate_encoder
 
 MEASURES = ("ndcg@10", "mrr@10", "recall@20")
 
@@ -165,7 +169,7 @@ def test_results_are_written_with_a_manifest(
     manifest = Manifest.read(folder)
     assert manifest is not None
     assert manifest.intact(folder)
-    assert list(manifest.data["files"]) == ["results.json"]
+    assert list(manifest.data["files"]) == ["per_query.parquet", "results.json", "run.parquet"]
     assert manifest.data["config"] == config.model_dump(mode="json")
 
     again = settings(tmp_path, toy, name="first", eval={"measures": ["map@5"]})
@@ -198,7 +202,7 @@ def test_an_evaluation_killed_while_it_was_written_has_no_manifest(
 
     evaluate(settings(tmp_path, toy), encoder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "write_json", die)
+        patch.setattr(results, "write_json", die)
         with pytest.raises(KeyboardInterrupt):
             evaluate(settings(tmp_path, toy, eval={"measures": ["map@5"]}), encoder)
     assert Manifest.read(tmp_path / "runs" / "run" / "eval") is None

@@ -13,11 +13,12 @@ from pyrite.core.config import parse_config
 from pyrite.core.errors import PyriteError
 from pyrite.core.ids import I64
 from pyrite.core.tables import Qrels
-from pyrite.eval.evaluate import EvalConfig, EvalSection
-from pyrite.eval.measures import cutoff, parse_measure, per_query
+from pyrite.eval import measures
+from pyrite.eval.config import EvalConfig, EvalSection
+from pyrite.eval.measures import WHOLE_DEPTH, check_measure, cutoff, per_query
 
 DOCS = 9
-BASES = ("ndcg", "mrr", "recall", "map", "precision")
+BASES = ("ndcg", "mrr", "recall", "map", "precision", "success", "r_cap", "judged")
 
 
 def oracle(name: str, ranked: list[int], grades: dict[int, int], min_grade: int) -> float:
@@ -30,13 +31,16 @@ def oracle(name: str, ranked: list[int], grades: dict[int, int], min_grade: int)
         ideal = sorted(relevant.values(), reverse=True)[:k]
         best = math.fsum(grade / math.log2(rank + 1) for rank, grade in enumerate(ideal, start=1))
         return math.fsum(relevant[doc] / math.log2(rank + 1) for rank, doc in hits) / best
-    if base == "mrr":
-        return 1.0 / hits[0][0] if hits else 0.0
-    if base == "recall":
-        return len(hits) / len(relevant)
-    if base == "precision":
-        return len(hits) / k
-    return math.fsum(n / rank for n, (rank, _) in enumerate(hits, start=1)) / len(relevant)
+    precisions = math.fsum(n / rank for n, (rank, _) in enumerate(hits, start=1))
+    return {
+        "mrr": 1.0 / hits[0][0] if hits else 0.0,
+        "recall": len(hits) / len(relevant),
+        "precision": len(hits) / k,
+        "success": float(bool(hits)),
+        "r_cap": len(hits) / min(k, len(relevant)),
+        "judged": sum(doc in grades for doc in ranked[:k]) / max(len(ranked[:k]), 1),
+        "map": precisions / len(relevant),
+    }[base]
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,50 @@ def test_gain_is_linear_in_the_grade() -> None:
     case = Case({0: {0: 2, 1: 1}}, {0: [2, 1, 0]}, 1)
     value = per_query(["ndcg@10"], case.qrels(), case.rows(), case.ids())["ndcg@10"]
     assert value.tolist() == pytest.approx([0.619906], abs=1e-6)
+
+
+INCOMPLETE = {0: 1, 1: 0, 2: 1, 3: 0}
+WANTED = {
+    "map@10": 0.5,
+    "mrr@10": 0.5,
+    "bpref": 0.75,
+    "infap": 0.5,
+    "ndcg@10": 0.650921,
+    "judged@5": 0.6,
+    "judged@1": 0.0,
+}
+
+
+def test_unjudged_documents_count_as_each_measure_says() -> None:
+    # grades a: 1, b: 0, c: 1, d: 0; the run is x > a > b > c > y > d
+    case = Case({0: INCOMPLETE}, {0: [4, 0, 1, 2, 5, 3]}, 1)
+    values = per_query(list(WANTED), case.qrels(), case.rows(), case.ids())
+    found = {name: float(value[0]) for name, value in values.items()}
+    assert found == pytest.approx(WANTED, abs=1e-6)
+
+
+def test_a_pooled_document_without_a_judgement_is_one_to_infap_alone() -> None:
+    case = Case({0: {**INCOMPLETE, 4: -1}}, {0: [4, 0, 1, 2, 5, 3]}, 1)
+    values = per_query(list(WANTED), case.qrels(), case.rows(), case.ids())
+    found = {name: float(value[0]) for name, value in values.items()}
+    assert found == pytest.approx({**WANTED, "infap": 0.6875}, abs=1e-6)
+
+
+def test_capped_recall_can_be_whole_where_recall_cannot() -> None:
+    case = Case({0: dict.fromkeys(range(6), 1)}, {0: [0, 8, 1]}, 1)
+    values = per_query(["r_cap@2", "r_cap@9", "recall@2"], case.qrels(), case.rows(), case.ids())
+    assert [float(v[0]) for v in values.values()] == pytest.approx([0.5, 2 / 6, 1 / 6])
+
+
+def test_blocks_of_queries_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    judged = {q: {int(d): 1 for d in generator.choice(DOCS, 3, False)} for q in range(7)}
+    case = Case(judged, {q: generator.permutation(DOCS).tolist() for q in judged}, 1)
+    names = [f"{base}@4" for base in BASES]
+    whole = per_query(names, case.qrels(), case.rows(), case.ids())
+    monkeypatch.setattr(measures, "_BLOCK", 2)
+    parts = per_query(names, case.qrels(), case.rows(), case.ids())
+    assert {n: v.tolist() for n, v in parts.items()} == {n: v.tolist() for n, v in whole.items()}
 
 
 def test_the_ideal_counts_relevant_documents_that_the_run_did_not_find() -> None:
@@ -160,17 +208,20 @@ def test_ranks_stay_distinct_in_a_deep_run() -> None:
 def test_the_cutoff_is_the_deepest_of_all_measures() -> None:
     assert cutoff(["ndcg@10", "recall@100", "mrr@20"]) == 100
     assert cutoff(["precision@7"]) == 7
+    assert cutoff(["ndcg@10", "bpref"]) == WHOLE_DEPTH == 1000
+    assert cutoff(["infap", "recall@2000"]) == 2000
 
 
 @pytest.mark.parametrize(
     "name",
     [
+        *("bpref@10", "infap@3", "judged", "success@", "r_cap@0"),
         *("", "ndcg", "ndcg@", "@10", "NDCG@10", "hits@10", "ndcg@10@5", "ndcg@10\n", "ndcg@ 10"),
         *("ndcg@0", "ndcg@-1", "ndcg@1.5", "ndcg@010", "ndcg@\u00b2", "ndcg@\u0661\u0660"),
     ],
 )
 def test_an_unknown_measure_is_named_beside_the_known_ones(name: str) -> None:
-    for call in (parse_measure, lambda n: cutoff(["mrr@10", n])):
+    for call in (check_measure, lambda n: cutoff(["mrr@10", n])):
         with pytest.raises(PyriteError) as caught:
             call(name)
         assert repr(name) in str(caught.value)

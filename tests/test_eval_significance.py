@@ -7,10 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyrite.eval.evaluate import Evaluation
 from pyrite.eval.measures import F64
+from pyrite.eval.paired_tests import holm, paired_t, randomisation_p
 from pyrite.eval.report import label, systems_table
-from pyrite.eval.significance import RESAMPLES, Comparison, compare, paired_interval
+from pyrite.eval.results import Evaluation
+from pyrite.eval.significance import (
+    RESAMPLES,
+    Comparison,
+    compare,
+    compare_all,
+    paired_interval,
+    with_holm,
+)
 
 VALUES = st.lists(st.floats(-1, 1, allow_nan=False, width=32), min_size=2, max_size=12)
 
@@ -91,37 +99,102 @@ def test_a_comparison_names_its_systems_and_counts_its_queries() -> None:
     a, b = (np.random.default_rng(at).uniform(0, 1, 20) for at in (1, 2))
     found = compare("a", "b", "mrr@10", a, b, seed=4)
     interval = paired_interval(a - b, 4)
-    assert found == Comparison("a", "b", "mrr@10", float((a - b).mean()), interval, 20)
+    difference, p = float((a - b).mean()), randomisation_p(a - b, 4)
+    assert found == Comparison("a", "b", "mrr@10", difference, interval, 20, p, paired_t(a - b), p)
     swapped = compare("b", "a", "mrr@10", b, a, seed=4)
     assert (swapped.a, swapped.b) == ("b", "a")
     assert swapped.difference == -found.difference
     assert swapped.ci95 == pytest.approx((-interval[1], -interval[0]))
+    assert (swapped.p, swapped.p_holm) == (found.p, found.p_holm)
+
+
+def one(p_holm: float, seeds: tuple[float, float] | None = None) -> Comparison:
+    interval = (0.01, 0.7)
+    return Comparison("tuned", "base", "ndcg@10", 0.35, interval, 2, 0.01, 0.01, p_holm, seeds)
 
 
 @pytest.mark.parametrize(
-    ("interval", "marked"),
+    ("comparison", "marked"),
     [
-        ((0.01, 0.2), True),
-        ((-0.2, -0.01), True),
-        ((-0.1, 0.1), False),
-        ((0.0, 0.2), False),
-        ((math.nan, math.nan), False),
+        (one(0.05), True),
+        (one(0.0501), False),
+        (one(math.nan), False),
+        (one(0.01, (0.1, 0.5)), True),
+        (one(0.01, (-0.5, -0.1)), True),
+        (one(0.01, (-0.1, 0.5)), False),
+        (one(0.01, (0.0, 0.5)), False),
+        (one(0.2, (0.1, 0.5)), False),
     ],
 )
-def test_the_table_marks_a_difference_whose_interval_leaves_out_zero(
-    interval: tuple[float, float], marked: bool
+def test_the_table_marks_what_is_significant_after_holm(
+    comparison: Comparison, marked: bool
 ) -> None:
     evaluations = {
         "base": Evaluation(["q0", "q1"], {"ndcg@10": np.array([0.0, 0.5])}),
         "tuned": Evaluation(["q0", "q1"], {"ndcg@10": np.array([0.5, 0.7])}),
     }
-    comparison = Comparison("tuned", "base", "ndcg@10", 0.35, interval, 2)
     table = systems_table(evaluations, [comparison], "")
     names, cells = (list(column.cells) for column in table.columns)
     assert [str(column.header) for column in table.columns] == ["system", "nDCG@10"]
     assert names == ["base", "tuned", "tuned - base"]
     assert cells[:2] == ["0.2500", "0.6000"]
     assert ("+0.3500*" in str(cells[2])) is marked
+    assert comparison.significant is marked
+    assert comparison.as_json()["significant"] is marked
+
+
+def test_json_has_null_where_there_is_nothing() -> None:
+    found = compare("a", "b", "ndcg@10", np.array([0.5]), np.array([0.25])).as_json()
+    assert found["difference"] == 0.25
+    for name in ("ci95", "p", "p_t", "p_holm", "ci95_seeds"):
+        assert found[name] is None, name
+    several = compare("a", "b", "ndcg@10", np.eye(2, 5), np.zeros(5)).as_json()
+    assert len(several["ci95"]) == len(several["ci95_seeds"]) == 2
+
+
+def test_the_comparisons_of_a_measure_are_one_family() -> None:
+    generator = np.random.default_rng(11)
+    systems = {
+        name: {m: generator.uniform(0, 1, 30) + shift for m in ("ndcg@10", "mrr@10")}
+        for name, shift in (("a", 0.0), ("b", 0.25), ("c", 0.28))
+    }
+    found = compare_all(systems, seed=1)
+    pairs = [("b", "a"), ("c", "a"), ("c", "b")]
+    assert [(c.a, c.b) for c in found[::2]] == pairs
+    assert [c.measure for c in found] == ["ndcg@10", "mrr@10"] * 3
+    for measure in ("ndcg@10", "mrr@10"):
+        family = [c for c in found if c.measure == measure]
+        assert [c.p_holm for c in family] == holm([c.p for c in family]).tolist()
+        for c in family:
+            assert c.p == randomisation_p(systems[c.a][measure] - systems[c.b][measure], 1)
+    # fewer tests, less correction
+    against = compare_all(systems, seed=1, against="b")
+    assert [(c.a, c.b) for c in against[::2]] == [("a", "b"), ("c", "b")]
+    fewer = compare_all(systems, seed=1, against="a")
+    assert fewer[2].p == found[2].p
+    assert fewer[2].p_holm == pytest.approx(2 * found[2].p)
+    assert found[2].p_holm == pytest.approx(3 * found[2].p)
+    assert with_holm([]) == []
+
+
+def test_a_stratified_interval_is_that_of_the_mean_of_means() -> None:
+    generator = np.random.default_rng(5)
+    parts = [generator.normal(mean, 0.1, n) for mean, n in ((0.9, 6), (0.1, 60), (0.2, 30))]
+    difference = np.concatenate(parts)
+    strata = np.repeat([7, 2, 4], [6, 60, 30])
+    order = generator.permutation(96)
+    low, high = paired_interval(difference[order], strata_Q=strata[order])
+    # brute force: each part resampled in itself
+    means = [
+        np.mean([generator.choice(part, part.size).mean() for part in parts]) for _ in range(4000)
+    ]
+    assert (low, high) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.004)
+    plain = paired_interval(difference)
+    assert low > plain[1], "sizes of the strata weighed"
+    found = compare("a", "b", "m", difference, np.zeros(96), strata_Q=strata)
+    assert found.difference == pytest.approx(np.mean([part.mean() for part in parts]))
+    assert math.isnan(found.p_t)
+    assert math.isnan(paired_interval(difference[:8], strata_Q=np.array([0] * 7 + [1]))[0])
 
 
 def test_measures_are_labelled_as_the_field_writes_them() -> None:

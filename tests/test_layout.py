@@ -68,7 +68,11 @@ def relative_faults(node: ast.ImportFrom, package: tuple[str, ...]) -> Iterator[
     for alias in node.names:
         target = (*base, *inside, alias.name)[1]
         # the verbs stand above all layers
-        if len(package) > 1 and package[1] != "verbs" and target not in ALLOWED[package[1]] | {package[1]}:
+        if (
+            len(package) > 1
+            and package[1] != "verbs"
+            and target not in ALLOWED[package[1]] | {package[1]}
+        ):
             yield f"{package[1]} imports {target}"
 
 

@@ -148,9 +148,9 @@ def test_a_pseudo_positive_is_the_first_of_the_best_above_the_threshold(
 def test_the_threshold_is_a_quantile_of_the_positives_minus_the_margin() -> None:
     positives = np.array([0.9, 0.5, 0.7, 0.6, 0.8], dtype=np.float32)
     assert fit_threshold(DenoiseConfig(), positives) == 0.1
-    calibrated = DenoiseConfig(calibrate="positives_quantile", quantile=0.25, margin=0.1)
+    calibrated = DenoiseConfig(model="x", calibrate="positives_quantile", quantile=0.25, margin=0.1)
     assert fit_threshold(calibrated, positives) == pytest.approx(0.5)
-    between = DenoiseConfig(calibrate="positives_quantile", quantile=0.1)
+    between = DenoiseConfig(model="x", calibrate="positives_quantile", quantile=0.1)
     assert fit_threshold(between, positives) == pytest.approx(0.54)
     with pytest.raises(PyriteError, match=r"margin=0\.7.*quantile 0\.25.*5 labelled.*0\.6"):
         fit_threshold(calibrated.model_copy(update={"margin": 0.7}), positives)
@@ -168,11 +168,11 @@ def test_the_threshold_is_a_quantile_of_the_positives_minus_the_margin() -> None
 )
 def test_thresholds_that_cannot_be(fields: dict[str, float], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        DenoiseConfig(**fields)
+        DenoiseConfig(model="x", **fields)
 
 
 def test_raw_scores_may_have_any_threshold() -> None:
-    DenoiseConfig(activation="none", negative_below=-4.0, positive_above=5.0)
+    DenoiseConfig(model="x", activation="none", negative_below=-4.0, positive_above=5.0)
 
 
 @pytest.mark.parametrize("allow", [False, True])

@@ -285,7 +285,7 @@ def test_texts_of_every_layout(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("P1\ta\nP1\tb\n", "id 'P1' stands in rows 1 and 2"),
+        ("P1\ta\nP1\tb\n", "collection.tsv:2: id 'P1' stands in .*collection.tsv:1 too"),
         ("P1\ta\nP2\n", ":2: 1 tab-separated fields"),
         ("P1\ta\n\tb\n", ":2: empty or unprintable id"),
     ],

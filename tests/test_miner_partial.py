@@ -78,7 +78,9 @@ def plain_overlap(queries: F32, ours: F32, true: F32, depth: int) -> float:
 def run(
     stale: F32, fresh: F32, queries: F32, seed: int = 0, **options: object
 ) -> tuple[F32, PartialReport, Encoder]:
-    config = PartialSection.model_validate({"kind": "choose", "depth": DEPTH, **options})
+    unread = {"map": "probe", "queries": "landmarks"}.get(str(options.get("kind")))
+    given = {key: value for key, value in options.items() if key != unread}
+    config = PartialSection.model_validate({"kind": "choose", "depth": DEPTH, **given})
     encoder = Encoder(fresh)
     found, report = cheap_vectors(
         Embeddings.from_array(stale), encoder, queries, np.arange(len(stale)), config, seed

@@ -29,7 +29,8 @@ from pyrite.core.candidates import STRUCTURAL
 from pyrite.core.config import parse_config
 from pyrite.core.errors import PyriteError
 from pyrite.core.text import normalise
-from pyrite.eval.evaluate import EvalConfig, evaluate
+from pyrite.eval.config import EvalConfig
+from pyrite.eval.evaluate import evaluate
 from pyrite.indexes.retrieve import RetrieveConfig
 from pyrite.miner.filters import FilterConfig
 from pyrite.miner.mine import mine

@@ -63,7 +63,8 @@ def test_flag_embedding_has_texts_with_scores_and_ids(tmp_path: Path) -> None:
     path = write(tmp_path, FLAG)
     assert open_training_file(path).format.name == "FlagEmbedding"
     negatives = (Doc("7", "", "a", 0.5), Doc("x", "", "b", 1.0))
-    assert rows(path) == [TrainingRow(1, None, "q", (Doc(None, "", "p", 0.9),), negatives)]
+    good, extra = (Doc(None, "", "p", 0.9),), {"type": "normal"}
+    assert rows(path) == [TrainingRow(1, None, "q", good, negatives, extra=extra)]
 
 
 def test_tevatron_puts_the_title_before_the_text(tmp_path: Path) -> None:

@@ -27,13 +27,13 @@ OWN = ("core", "configs", "eval", "indexes", "miner", "trainers")
 
 
 def shipped_files() -> set[str]:
-    """Every module, recipe, prompt and marker of the checkout, by its installed name."""
+    """Every module, recipe, prompt, page and marker of the checkout, by its installed name."""
     found = set()
     for package, folder in PROJECT["tool"]["setuptools"]["package-dir"].items():
         home = ROOT / folder
         for path in home.rglob("*"):
-            prompt = path.parent.name == "prompts"
-            if prompt or path.suffix in {".py", ".yaml"} or path.name == "py.typed":
+            data = path.parent.name in {"prompts", "page"}
+            if data or path.suffix in {".py", ".yaml"} or path.name == "py.typed":
                 inside = path.relative_to(home).as_posix()
                 found.add(f"{package.replace('.', '/')}/{inside}")
     return found

@@ -43,6 +43,9 @@ class Lengths:
     def lengths(self, queries: Sequence[str], documents: Sequence[str]) -> I64:
         return np.array([len(d) for d in documents], dtype=np.int64)
 
+    def cut_pairs(self, queries: Sequence[str], documents: Sequence[str]) -> int:
+        return sum(len(d) > 8 for d in documents)
+
     def log_odds(self, queries: Sequence[str], documents: Sequence[str]) -> F32:
         self.pairs += len(documents)
         return np.array([len(d) - 5 for d in documents], dtype=np.float32)
@@ -88,6 +91,7 @@ def test_scores_are_stored_and_follow_the_documents(tmp_path: Path) -> None:
             judge = StoredJudge(answerer, store, Budget())
             found = judged(judge, [one])["r"]
             assert [v.relevant for v in found.verdicts] == [True, None, False]
+            assert found.cut_texts == 1
         assert found.state == "ok"
     assert scorer.pairs == 3
 
@@ -126,7 +130,7 @@ def test_a_language_model_s_reply_is_read_like_a_server_s(
     model = str(tiny_language_model(tmp_path / "m", positions=4096))
     answerer = LocalAnswerer(LocalConfig(model=model), 0, "stages.1")
     (one,) = cases(1, 4)
-    tokenizer, network = answerer._loaded
+    tokenizer, network = answerer._model._loaded
 
     def generate(**inputs: Any) -> Any:
         import torch
@@ -170,10 +174,10 @@ def test_the_weights_are_the_key(tmp_path: Path) -> None:
 def test_a_document_cannot_end_the_message_of_a_language_model(tmp_path: Path) -> None:
     model = str(tiny_language_model(tmp_path / "m", positions=4096))
     answerer = LocalAnswerer(LocalConfig(model=model), 0, "stages.1")
-    tokenizer, _ = answerer._loaded
+    tokenizer, _ = answerer._model._loaded
     message = answerer._prompt.message(case("r", "a</s><s>b"), [0])
     for text in (message, message.replace("< /s>", "</s>").replace("< s>", "<s>")):
-        tokens = answerer._inputs(text)["input_ids"][0].tolist()
+        tokens = answerer._model._inputs("judge", text)["input_ids"][0].tolist()
         assert not {tokenizer.bos_token_id, tokenizer.eos_token_id} & set(tokens)
     assert tokenizer.eos_token_id in tokenizer("</s>")["input_ids"]
 

@@ -12,12 +12,13 @@ from tiny_model import tiny_model
 
 from pyrite.core.config import load_config
 from pyrite.core.errors import PyriteError
+from pyrite.core.markdown import fenced, quoted
 from pyrite.core.run import RunConfig
 from pyrite.core.sbert import EncoderConfig, load_model
 from pyrite.core.store import Manifest
-from pyrite.eval.evaluate import Evaluation
+from pyrite.eval.results import Evaluation
 from pyrite.trainers.hub import check_token, push
-from pyrite.trainers.model_card import fenced, quoted, write_card
+from pyrite.trainers.model_card import write_card
 from pyrite.trainers.run_config import TrainConfig
 from pyrite.trainers.train import train
 

@@ -13,7 +13,8 @@ from test_miner_mine import positives_of, settings
 from pyrite.core.dataset import DatasetConfig
 from pyrite.core.errors import PyriteError
 from pyrite.core.run import Prepared, QuerySet, prepare_mining
-from pyrite.eval.evaluate import EvalConfig, evaluate_encoder
+from pyrite.eval.config import EvalConfig
+from pyrite.eval.search import evaluate_encoder
 from pyrite.miner.choose import Context
 from pyrite.miner.clusters import Clusters, fit_clusters
 from pyrite.miner.filters import FilterConfig

@@ -20,8 +20,10 @@ from pyrite.core.config import parse_config
 from pyrite.core.errors import PyriteError
 from pyrite.core.sbert import SentenceTransformerEncoder, load_model
 from pyrite.core.store import Manifest
-from pyrite.eval.evaluate import EvalConfig, evaluate_encoder
+from pyrite.eval.compare import CompareOptions, compare_runs
+from pyrite.eval.config import EvalConfig
 from pyrite.eval.measures import F64
+from pyrite.eval.search import evaluate_encoder
 from pyrite.eval.significance import paired_interval
 from pyrite.trainers import train as module
 from pyrite.trainers.feed import Feed
@@ -176,6 +178,20 @@ def test_results_follow_from_the_values_of_each_query(done: tuple[Trained, Recor
         assert entry["queries"] == 10
 
 
+def test_pyrite_compare_reads_the_run(done: tuple[Trained, Recorder], home: Path) -> None:
+    folder = done[0].folder
+    found = compare_runs([str(folder)], CompareOptions(slices=["length"], worst=2, seed=3))
+    assert list(found.systems.values) == SYSTEMS
+    assert [c.as_json() for c in found.comparisons] == results_of(folder)["comparisons"]
+    assert sum(part.queries for part in found.slicings[0].slices) == 10
+    # nothing is known of what was ranked
+    assert all(one.top_a is None for pair in found.worst for one in pair.queries)
+    again = compare_runs([f"one={folder}", f"two={folder}"])
+    assert list(again.systems.values) == [f"{n}/{s}" for n in ("one", "two") for s in SYSTEMS]
+    with pytest.raises(PyriteError, match=r"keeps no ranking of base.*models/base/model"):
+        compare_runs([str(folder)], CompareOptions(stability=True))
+
+
 def test_the_manifest_seals_the_results(done: tuple[Trained, Recorder], home: Path) -> None:
     folder = done[0].folder
     assert folder == home / "runs" / "toy"
@@ -184,7 +200,9 @@ def test_the_manifest_seals_the_results(done: tuple[Trained, Recorder], home: Pa
     assert manifest.intact(folder)
     assert sorted(manifest.data["files"]) == ["per_query.parquet", "results.json"]
     assert manifest.data["counts"] == {"held_out_queries": 10}
-    assert manifest.data["inputs"] == {"negatives": done[0].mined.manifest.data["key"]}
+    inputs = manifest.data["inputs"]
+    assert inputs["negatives"] == done[0].mined.manifest.data["key"]
+    assert sorted(inputs["data"]) == ["corpus", "qrels", "queries"]
 
 
 def test_both_trainings_see_the_same_pairs_in_the_same_order(

@@ -18,7 +18,8 @@ from pyrite.core.query_encoder import document_encoder
 from pyrite.core.run import prepare
 from pyrite.core.sbert import SentenceTransformerEncoder, load_model
 from pyrite.core.store import Manifest
-from pyrite.eval.evaluate import evaluate, evaluate_encoder
+from pyrite.eval.evaluate import evaluate
+from pyrite.eval.search import evaluate_encoder
 from pyrite.miner.mine import mine
 from pyrite.trainers import train_query_side as module
 from pyrite.trainers.early_stopping import DevEvaluator

@@ -107,3 +107,16 @@ def tiny_language_model(folder: Path, positions: int, seed: int = 0, template: b
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(str(folder))
     return folder
+
+
+def tiny_decoder(folder: Path, seed: int = 0) -> Path:
+    """Write that Llama as an encoder that pools the last token."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    source = tiny_language_model(folder / "source", POSITIONS * 8, seed, template=False)
+    transformer = Transformer(str(source), max_seq_length=POSITIONS)
+    transformer.tokenizer.pad_token = "</s>"
+    model = SentenceTransformer(modules=[transformer, Pooling(16, "lasttoken")], device="cpu")
+    model.save(str(folder / "model"), create_model_card=False)
+    return folder / "model"

@@ -19,6 +19,7 @@ from pyrite.core.run import build_encoder, prepare_mining
 from pyrite.core.sbert import load_model
 from pyrite.core.store import Manifest
 from pyrite.miner.negatives_file import NegativeRows
+from pyrite.trainers.dev_pool import dev_pool
 from pyrite.trainers.early_stopping import DevEvaluator
 from pyrite.trainers.fit import fit
 from pyrite.trainers.interpolate import copy_weights
@@ -68,6 +69,9 @@ class Bench:
         loss = make_loss(config, config.train, 0, model, self.rows)
         stopping = config.train.early_stopping
         dev = DevEvaluator(config, stopping) if stopping.split else None
+        if dev is not None and stopping.pool_depth:
+            encoder = build_encoder(config)
+            dev.within(dev_pool(config, encoder, str(stopping.split), stopping.pool_depth))
         fit(model, loss, self.texts, config.train, folder, "key", 0, {}, dev=dev)
         return copy_weights(model)
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from mistake_case import Case
 
+POOL = "split: dev, pool_depth: 5"
+
 
 def given(override: str, *says: str, verb: str = "mine") -> Case:
     return Case((override.partition("=")[0], *says), (override,), verb=verb)
 
 
 def training_cases() -> dict[str, Case]:
-    return {**_options(), **_datasets(), **_losses(), **_gate()}
+    return {**_options(), **_stopping(), **_datasets(), **_losses(), **_gate()}
 
 
 def _options() -> dict[str, Case]:
-    split = "train.early_stopping.split"
     return {
         "two half precisions": Case(
             ("train.bf16", "train.fp16", "set one"), ("train.bf16=true", "train.fp16=true")
@@ -23,6 +24,10 @@ def _options() -> dict[str, Case]:
             "train.fp16=true", "needs a CUDA device", "encoder.device=cpu", verb="train"
         ),
         "warm-up of half a step": given("train.warmup=1.5", "warmup=1.5", "share below 1"),
+        "steps and epochs": Case(
+            ("epochs=2 has no effect with steps=3", "set steps=null"),
+            ("train.steps=3", "train.epochs=2"),
+        ),
         "LoRA without rank": Case(("train.lora.r", "set it"), ("train.lora.alpha=8",)),
         "LoRA nowhere": Case(
             ("train.lora.target_modules=['nope']", "linear layer", "query"),
@@ -36,6 +41,15 @@ def _options() -> dict[str, Case]:
             ("train.loss.similarity=dot", "train.matryoshka_dims", "similarity=cos"),
             ("train.loss.similarity=dot", "train.matryoshka_dims=[8]"),
         ),
+        "unknown schedule": given("train.schedule=sine", "'inverse_sqrt'"),
+        "no repository": given("train.push_to_hub=model", "'model'", "pattern"),
+        "no token": given("train.push_to_hub=a/b", "HF_TOKEN", "null", verb="train"),
+    }
+
+
+def _stopping() -> dict[str, Case]:
+    split = "train.early_stopping.split"
+    return {
         "patience without a split": Case((split, "set it"), ("train.early_stopping.patience=2",)),
         "stopping by the training split": given(f"{split}=train", "dataset.train_split", "third"),
         "stopping by the held-out split": given(f"{split}=test", "dataset.eval_split", "third"),
@@ -54,9 +68,21 @@ def _options() -> dict[str, Case]:
         "unknown measure to stop by": Case(
             ("'hits@3'", "ndcg@k"), (f"{split}=dev", "train.early_stopping.measure=hits@3")
         ),
-        "unknown schedule": given("train.schedule=sine", "'inverse_sqrt'"),
-        "no repository": given("train.push_to_hub=model", "'model'", "pattern"),
-        "no token": given("train.push_to_hub=a/b", "HF_TOKEN", "null", verb="train"),
+        "pool sources without a pool": Case(
+            ("full_every has no effect with pool_depth=null", "set pool_depth"),
+            (f"{split}=dev", "train.early_stopping.full_every=2"),
+        ),
+        "a pool by positives": Case(
+            ("train.early_stopping: pool_sources", "set query=query"),
+            (f"train.early_stopping={{{POOL}, pool_sources: [{{query: positive}}]}}",),
+        ),
+        "a pool of a query side": Case(
+            ("train.early_stopping.pool_depth", "train.kind=query-side", "remove it"),
+            (
+                "train={kind: query-side, loss: {name: lambda_rank},"
+                f" early_stopping: {{{POOL}}}}}",
+            ),
+        ),
     }
 
 
@@ -108,6 +134,14 @@ def _losses() -> dict[str, Case]:
         "products of no guide": Case(
             ("train.loss.guide_similarity=dot", "source=bm25_queries", "set train.loss.source"),
             ("train.loss={name: soft_info_nce, source: bm25_queries, guide_similarity: dot}",),
+        ),
+        "a reranker that is not trained": Case(
+            ("reranker.depth has no effect", "train.kind=encoder", "set train.kind=cross-encoder"),
+            ("reranker.depth=50",),
+        ),
+        "a weight of no doubts": Case(
+            ("train.loss.weight_floor has no effect", "set train.doubt=cross-encoder"),
+            ("train.loss.weight_floor=0.5",),
         ),
         "a key that the kind does not read": Case(
             ("train.kind=cross-encoder", "train.steps", "set reranker.steps"),

@@ -11,6 +11,7 @@ import torch
 from transformers.integrations import TensorBoardCallback
 
 from ..core.errors import MissingExtraError, PyriteError
+from ..core.terminal import on_terminal
 from .checkpoints import CHECKPOINTS
 from .processes import process_count
 from .train_config import Schedule, TrainSection
@@ -41,6 +42,7 @@ def arguments(kind: Any, model: Any, config: Schedule, folder: Path, seed: int, 
         "logging_strategy": "steps",
         "logging_steps": 10,
         "report_to": "none",
+        "disable_tqdm": not on_terminal(),
     }
     return kind(**{**options, **more})
 

@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.data_collator import (
 
 from ..core.candidates import PAD_ID
 from ..core.ids import I64
-from ..core.text_file import TextFile
+from ..core.text_file import Texts
 from .drawer import Drawer
 from .epoch_batches import Clock
 from .teacher import Teacher
@@ -50,8 +50,8 @@ class DrawingCollator(SentenceTransformerDataCollator):  # type: ignore[misc]
         prompts: dict[str, str],
         drawer: Drawer,
         clock: Clock,
-        queries: TextFile,
-        corpus: TextFile,
+        queries: Texts,
+        corpus: Texts,
         scores: ScoreLabels,
     ) -> None:
         super().__init__(preprocess_fn=preprocess_fn, prompts=prompts)
@@ -73,7 +73,7 @@ class DrawingCollator(SentenceTransformerDataCollator):  # type: ignore[misc]
         query_rows = self.drawer.rows.queries.array[rows]
         texts = [self.queries.texts(query_rows)]
         texts += [self.corpus.texts(column) for column in docs.T]
-        names = columns(self.drawer.n)
+        names = columns(self.drawer.width)
         batch: dict[str, Any] = super().__call__(
             [dict(zip(names, row, strict=True)) for row in zip(*texts, strict=True)]
         )

@@ -46,7 +46,9 @@ class DrawOptions(Section):
         "rotate", description="which train.negatives of those mined each epoch's rows get"
     )
     replace: ReplaceSection = ReplaceSection()
-    batches: Literal["random", "ngame"] = "random"
+    batches: Literal["random", "ngame"] = Field(
+        "random", description="ngame: rows with similar queries side by side"
+    )
     ngame: NgameSection = NgameSection()
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ import numpy as np
 from ..core.candidates import PAD_ID
 from ..core.ids import I64
 from .draw_config import Draw
+from .made_pool import MadePool
 from .pool import Pools
 from .row_draw import (
     POSITIVE,
@@ -40,7 +41,8 @@ class Drawer:
     """Draws by (seed, epoch, query id, document id): workers and resumes change nothing.
 
     `generations` [1] is the number of the generation; `turns` [R] counts replacements, where
-    `draw` is replace.
+    `draw` is replace. `n` mined negatives are drawn, and after them those of `made`, which stay the
+    same in every generation.
     """
 
     rows: RowTable
@@ -50,6 +52,12 @@ class Drawer:
     draw: Draw
     n: int
     seed: int
+    made: MadePool | None = None
+
+    @property
+    def width(self) -> int:
+        """Negatives of a row, mined and made."""
+        return self.n + (self.made.n if self.made is not None else 0)
 
     def examples(self, rows_B: I64, epoch: int, step: int) -> Examples:
         """What the `rows_B` get in `step` of `epoch`, both from 0.
@@ -58,6 +66,9 @@ class Drawer:
         """
         turns = np.zeros_like(rows_B) if self.turns is None else self.turns.at(rows_B, step)
         negatives = self._negatives(rows_B, epoch, step, turns)
+        if self.made is not None:
+            made = self.made.draw(self.rows, rows_B, negatives, epoch, self.seed)
+            negatives = np.column_stack((negatives, made))
         return Examples(self._positives(rows_B, epoch), negatives, turns)
 
     def _negatives(self, rows_B: I64, epoch: int, step: int, turns_B: I64) -> I64:

@@ -20,12 +20,13 @@ from ..core.errors import PyriteError
 from ..core.ids import I64
 from ..core.mapped import Mapped
 from ..core.store import read_array, write_array
-from ..core.text_file import TextFile
+from ..core.text_file import JoinedTexts, TextFile, Texts
 from .checkpoints import checkpoint_folder
 from .collator import ROW, DrawingCollator, ScoreLabels, columns
 from .drawer import Drawer
 from .epoch_batches import Clock, EpochBatches, steps_in
 from .loss import ContrastiveLoss
+from .made_pool import MadePool
 from .masks import MISSING
 from .mixture import MixedBatches
 from .pool import Pools
@@ -55,14 +56,14 @@ class Feed:
     dataset: datasets.Dataset
     drawer: Drawer
     batches: EpochBatches
-    texts: tuple[TextFile, TextFile]
+    texts: tuple[Texts, Texts]
     replacer: Replacer | None
     labels: ScoreLabels
 
     @property
     def columns(self) -> list[str]:
         """Names of a row's texts."""
-        return columns(self.drawer.n)
+        return columns(self.drawer.width)
 
     def collator(self, preprocess: Callable[..., Any], prompts: dict[str, str]) -> DrawingCollator:
         """What turns row numbers into batches; `preprocess` is the model's."""
@@ -117,11 +118,13 @@ def open_feed(
     seed: int,
     system: str = "mined",
     teacher: Teacher | None = None,
+    made: MadePool | None = None,
 ) -> Feed:
     """Feed `n` negatives a row out of the generations below `folder`, beginning with number 0.
 
     `vectors_RD` float32 [R, D] are the rows' queries, for NGAME batches. `system` names the files
-    that this training's processes share. Raises PyriteError for what cannot be combined.
+    that this training's processes share. `made` negatives come beside the `n`. Raises PyriteError
+    for what cannot be combined.
     """
     import datasets
 
@@ -142,7 +145,7 @@ def open_feed(
             n,
         )
     turns = replacer.turns if replacer else None
-    drawer = Drawer(rows, pools, generations, turns, config.draw, n, seed)
+    drawer = Drawer(rows, pools, generations, turns, config.draw, n, seed, made)
     ngame = config.batches == "ngame"
     if ngame and vectors_RD is None:
         raise ValueError("ngame batches without vectors")
@@ -157,9 +160,13 @@ def open_feed(
         config.gradient_accumulation,
     )
     numbers = datasets.Dataset.from_dict({ROW: np.arange(size)})
-    texts = TextFile(dataset.queries.path), TextFile(dataset.corpus.path)
+    corpus: Texts = TextFile(dataset.corpus.path)
+    if made is not None:
+        corpus = JoinedTexts(corpus, made.first, TextFile(made.texts))
     labels = ScoreLabels(teacher, config.loss.needs_teacher, config.doubt != "none")
-    return Feed(numbers, drawer, batches, texts, replacer, labels)
+    return Feed(
+        numbers, drawer, batches, (TextFile(dataset.queries.path), corpus), replacer, labels
+    )
 
 
 def check_replace(config: TrainSection, processes: int) -> None:

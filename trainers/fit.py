@@ -6,7 +6,7 @@ import contextlib
 import logging
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,9 @@ from sentence_transformers.sentence_transformer.training_args import (
 )
 from torch import Tensor
 
+from ..core.adapters import merge_adapters
 from ..core.store import Manifest, discard, publish
+from ..core.terminal import on_terminal
 from .arguments import arguments, check_fills, encoder_options, log_cost, tensorboard
 from .best import best_step, exhausted, measured
 from .checkpoints import (
@@ -31,7 +33,8 @@ from .checkpoints import (
 from .early_stopping import DevEvaluator, StopEarly
 from .feed import Feed, FeedTrainer
 from .interpolate import copy_weights, interpolate
-from .lora import add_lora, merge_lora
+from .log_lines import lines_for
+from .lora import add_lora
 from .mixed_feed import MixedFeed
 from .processes import is_main, main_first, wait_for_all
 from .train_config import TrainSection
@@ -95,7 +98,14 @@ def fit(
     if "tensorboard" in config.report_to:
         trainer.add_callback(tensorboard(folder / "logs"))
     finish = partial(_finish, model, config, base)
-    return run_trainer(trainer, folder, key, config.early_stopping.patience, finish, facts)
+    report = None if dev is None else partial(_pool_facts, dev, refresh)
+    return run_trainer(trainer, folder, key, config.early_stopping.patience, finish, facts, report)
+
+
+def _pool_facts(
+    dev: DevEvaluator, refresh: RefreshCallback | None, history: Sequence[dict[str, float]]
+) -> dict[str, Any]:
+    return dev.facts(history, refresh.dev_values() if refresh is not None else {})
 
 
 def _source(
@@ -111,7 +121,7 @@ def _source(
 
 def _finish(model: SentenceTransformer, config: TrainSection, base: dict[str, Tensor]) -> None:
     if config.lora.r is not None:
-        merge_lora(model)
+        merge_adapters(model)
     if base:
         interpolate(model, base, config.base_weight)
 
@@ -123,14 +133,17 @@ def run_trainer(
     patience: int = 1,
     finish: Callable[[], None] | None = None,
     facts: Mapping[str, Any] | None = None,
+    report: Callable[[Sequence[dict[str, float]]], Mapping[str, Any]] | None = None,
 ) -> float:
     """Train a trainer's model and save it to `folder`; returns the mean training loss.
 
     `trainer` is a sentence-transformers trainer with the arguments that `arguments` makes. Where
     it has measured on a development split, the best weights are saved, else the last; `finish`
-    changes them before.
+    changes them before. `report` has more facts for the manifest, from the trainer's log.
     """
     trainer.add_callback(SealCheckpoints(key))
+    if not on_terminal():
+        lines_for(trainer, folder.name)
     checkpoints = folder / CHECKPOINTS
     last = main_first(lambda: last_checkpoint(checkpoints, key))
     history = history_of(last) if last else []
@@ -147,7 +160,7 @@ def run_trainer(
     if finish is not None:
         finish()
     if is_main():
-        _save(trainer.model, folder, key, facts)
+        _save(trainer.model, folder, key, {**facts, **(report(history) if report else {})})
     wait_for_all()
     return training_loss
 

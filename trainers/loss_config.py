@@ -61,10 +61,12 @@ _ONE_DIRECTION = {*OF_LISTS, "ccl", "pairwise", "triplet", "nn_pu"}
 class LossSection(Section):
     """What a training step minimises; a parameter that the named loss has not is an error."""
 
-    name: LossName = "info_nce"
-    temperature: float = Field(0.05, gt=0)
-    similarity: Literal["cos", "dot"] = "cos"
-    directions: tuple[Direction, ...] = Field(("q2d",), min_length=1)
+    name: LossName = Field("info_nce", description="which loss; docs/losses has a page for each")
+    temperature: float = Field(0.05, gt=0, description="similarities are divided by it")
+    similarity: Literal["cos", "dot"] = Field("cos", description="cosine, or inner product")
+    directions: tuple[Direction, ...] = Field(
+        ("q2d",), min_length=1, description="what is set against what: queries, documents"
+    )
     partition: Partition = Field("joint", description="one denominator, or one per direction")
     weight_floor: float = Field(
         0.1, ge=0, le=1, description="least weight of a negative that the miner doubts; 0: masked"

@@ -21,6 +21,7 @@ from ..miner.mine import Mined, mine
 from .collator import ROW, DrawingCollator
 from .drawer import Drawer
 from .feed import Feed
+from .made_pool import key_of
 from .make_feed import make_feed
 from .masks import MISSING
 from .mixture import MixedBatches, Share, Slots, batch_shares
@@ -47,7 +48,8 @@ class MinedSet:
         """What of the set decides the weights of a model."""
         encoder = self.run.encoder
         prompts = [encoder.query_prompt, encoder.document_prompt]
-        return [self.mined.manifest.data["key"], self.weight, *prompts]
+        made = key_of(self.run.made)
+        return [self.mined.manifest.data["key"], self.weight, *prompts, *made]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,7 @@ def make_mixed_feed(
     rows: list[TrainingSet] = []
     for one in sets:
         own = n and (section.negatives or one.run.sampler.total)
-        pairs, part = make_feed(one.run, one.run.train, one.mined, system, own)
+        pairs, part = make_feed(one.run, one.run.train, one.mined, system, own, one.run.made)
         rows.append(pairs)
         parts.append(part)
     whole, processes = section.batch_size, process_count()

@@ -9,6 +9,7 @@ from ..core.dataset import DatasetConfig
 from ..indexes.retrieve import RetrieveConfig
 from ..miner.filters import FilterConfig
 from ..miner.samplers import SamplerConfig
+from .made_config import MadeSection
 
 
 class DatasetEntry(Section):
@@ -21,6 +22,9 @@ class DatasetEntry(Section):
     retrieve: RetrieveConfig | None = Field(None, description="null: the run's own")
     filters: FilterConfig | None = Field(None, description="null: the run's own")
     sampler: SamplerConfig | None = Field(None, description="null: the run's own")
+    made: MadeSection | None = Field(
+        None, description="null: the run's own, and none for another dataset"
+    )
     query_prompt: str | None = Field(None, description="null: the encoder's")
     document_prompt: str | None = Field(None, description="null: the encoder's")
 
@@ -28,7 +32,11 @@ class DatasetEntry(Section):
     def sections(self) -> dict[str, Section]:
         """The sections that stand in the place of the run's."""
         given = ((name, getattr(self, name)) for name in _SECTIONS)
-        return {name: section for name, section in given if section is not None}
+        found = {name: section for name, section in given if section is not None}
+        if self.dataset is not None:
+            # what was made for the run's queries is about no other dataset's
+            found.setdefault("made", MadeSection())
+        return found
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -37,4 +45,4 @@ class DatasetEntry(Section):
         return {name: prompt for name, prompt in given if prompt is not None}
 
 
-_SECTIONS = ("dataset", "retrieve", "filters", "sampler")
+_SECTIONS = ("dataset", "retrieve", "filters", "sampler", "made")

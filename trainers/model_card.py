@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.config import Section, dump_config
+from ..core.markdown import bullets, fenced
 from ..core.store import write_bytes
-from ..eval.evaluate import Evaluation
 from ..eval.report import label
+from ..eval.results import Evaluation
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -37,36 +38,16 @@ def write_card(
 
     sections = [
         _general(generate_model_card(model)),
-        f"## How it was trained\n\n{how}\n\n" + _list(facts),
+        f"## How it was trained\n\n{how}\n\n" + bullets(facts),
         "## Results on the held-out queries\n\n" + _table(evaluations),
         "## Configuration\n\n" + fenced(dump_config(config), "yaml"),
     ]
     write_bytes(folder / CARD, ("\n\n".join(part.strip() for part in sections) + "\n").encode())
 
 
-def fenced(text: str, language: str) -> str:
-    """A code block whose fence is longer than any that the text holds."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
-
-
-def quoted(text: str) -> str:
-    """One line as code, whatever it holds."""
-    line = " ".join(text.split())
-    longest = max((len(run) for run in re.findall("`+", line)), default=0)
-    ticks = "`" * (longest + 1)
-    pad = " " if longest else ""
-    return f"{ticks}{pad}{line}{pad}{ticks}"
-
-
 def _general(card: str) -> str:
     """The generated card without its empty sections, which are comments."""
     return re.sub(r"<!--.*?-->\n*", "", card, flags=re.DOTALL)
-
-
-def _list(facts: dict[str, str]) -> str:
-    return "\n".join(f"- {name}: {quoted(value)}" for name, value in facts.items())
 
 
 def _table(evaluations: dict[str, Evaluation]) -> str:

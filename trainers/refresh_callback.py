@@ -20,8 +20,10 @@ from .feed import Feed
 from .generations import Generation, Generations
 from .processes import by_main, is_main, main_first
 from .refresh_config import steps_ahead
+from .refresh_gate import NDCG
 from .refresh_home import RefreshHome
 from .refresh_journal import Journal
+from .refresh_log import RefreshLog
 from .refresh_trigger import Trigger
 from .run_config import TrainConfig
 from .swaps import Swap, Swaps
@@ -87,6 +89,20 @@ class RefreshCallback(TrainerCallback):  # type: ignore[misc]
         self._log = partial(_log_beside, trainer)
         self._trigger.watch(trainer.loss)
         trainer.add_callback(self)
+
+    def dev_values(self) -> dict[int, float]:
+        """nDCG@10 in the whole corpus by the weights' step, where early stopping measures the same.
+
+        Of all generations so far. The vectors of a partial refresh are not those of the weights.
+        """
+        stopping, gate = self._config.train.early_stopping, self._section.gate
+        same = (stopping.split, stopping.measure) == (gate.split, NDCG)
+        if not same or self._section.partial.kind != "off":
+            return {}
+        rows = RefreshLog(self._home.folder).rows()
+        found = {row["step"]: row["ndcg"] for row in rows if row["kind"] == "dev"}
+        # a number that is not finite stands there by its name
+        return {step: ndcg for step, ndcg in found.items() if isinstance(ndcg, float)}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._warmup = args.get_warmup_steps(state.max_steps)

@@ -30,7 +30,9 @@ class RefreshSection(Section):
         description="async: with older weights behind the negatives in use, and newer ones on their"
         " way, on_stale; 0 is sync step by step; null: never",
     )
-    on_stale: Literal["wait", "stop", "warn"] = "wait"
+    on_stale: Literal["wait", "stop", "warn"] = Field(
+        "wait", description="what to do once max_age_steps is exceeded"
+    )
     chunk: int = Field(
         1, ge=1, description="each generation mines one query of so many, in turn; 1: all"
     )

@@ -50,10 +50,12 @@ def write_rows(
     dataset: Dataset,
     positives: Literal["all", "one"],
     each: bool = False,
+    made_hashes: U64 | None = None,
 ) -> RowTable:
     """Write the rows of `pairs`, one for each pair or one for each query, or keep what is there.
 
     A query's pairs must stand side by side. With `each`, every pair has its own negatives.
+    `made_hashes` are those of the ids of documents behind the corpus.
     """
     changes = _begins(pairs, each)
     place = np.cumsum(changes) - 1
@@ -66,11 +68,15 @@ def write_rows(
             "dataset": dataset.digest(),
             "arrays": [digest_array(a) for a in (queries, pairs.positives, pairs.text_of_N)],
             "each": each,
+            **({} if made_hashes is None else {"made": digest_array(made_hashes)}),
         }
     )
     manifest = Manifest.read(folder)
     if manifest is None or manifest.data.get("key") != key or not manifest.intact(folder):
         discard(folder)
+        doc_hashes_N = dataset.corpus.id_hashes()
+        if made_hashes is not None:
+            doc_hashes_N = np.concatenate((doc_hashes_N, made_hashes))
         arrays: dict[str, Any] = {
             "queries": queries,
             "places": place[first],
@@ -78,7 +84,7 @@ def write_rows(
             "positives": pairs.positives,
             "query_hashes": dataset.queries.id_hashes()[queries],
             "text_of_N": pairs.text_of_N,
-            "doc_hashes_N": dataset.corpus.id_hashes(),
+            "doc_hashes_N": doc_hashes_N,
         }
         for name, values in arrays.items():
             write_array(folder / f"{name}.npy", values)

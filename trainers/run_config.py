@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pydantic import ValidationError, model_validator
 
-from ..eval.evaluate import EvalConfig
+from ..core.config import changed, refuse_unread
+from ..eval.config import EvalConfig
 from ..miner.mine import MineConfig
 from .draw_config import FIRST_REPLACEMENT
+from .made_config import MadeSection
 from .refresh_config import RefreshSection, steps_ahead
 from .reranker_config import RerankerSection
 from .train_config import EarlyStoppingSection, TrainSection
@@ -18,6 +20,7 @@ class TrainConfig(MineConfig, EvalConfig):
     train: TrainSection = TrainSection()
     reranker: RerankerSection = RerankerSection()
     refresh: RefreshSection = RefreshSection()
+    made: MadeSection = MadeSection()
 
     def set_runs(self) -> tuple[TrainConfig, ...]:
         """For each of `train.datasets` the run that it would be alone.
@@ -70,6 +73,13 @@ class TrainConfig(MineConfig, EvalConfig):
                     f" sampler.n={self.sampler.total} are mined for each query; raise sampler.n or"
                     f" lower {name}.negatives"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _reranker_is_trained(self) -> TrainConfig:
+        if self.train.kind != "cross-encoder":
+            unread = changed(self.reranker, "reranker.")
+            refuse_unread(unread, f"train.kind={self.train.kind}", "set train.kind=cross-encoder")
         return self
 
     @model_validator(mode="after")
@@ -158,6 +168,31 @@ class TrainConfig(MineConfig, EvalConfig):
                 f" {ahead} steps after a border, with train.num_workers={train.num_workers}; set it"
                 f" to at least {ahead}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _made_fit(self) -> TrainConfig:
+        if self.made.path is None:
+            return self
+        train = self.train
+        vectors = "needs vectors of every document, which made ones have not"
+        scores = "needs a cross-encoder's scores, which made negatives have not"
+        clashes = {
+            f"train.kind={train.kind} has negatives of its own": train.kind != "encoder",
+            f"train.loss.name={train.loss.name} {scores}": train.loss.needs_teacher,
+            f"train.doubt={train.doubt} {scores}": train.doubt != "none",
+            f"train.loss.name={train.loss.name} {vectors}": train.loss.looks_up,
+            f"train.distil_base={train.distil_base:g} {vectors}": train.distil_base > 0,
+            "train.draw=replace replaces all of a row's negatives": train.draw == "replace",
+            "refresh.trigger.easy_share would count them as mined": (
+                self.refresh.trigger.easy_share is not None
+            ),
+            "no item of train.datasets is the run's own dataset": bool(train.datasets)
+            and all(run.made.path is None for run in self.set_runs()),
+        }
+        reason = next((reason for reason, holds in clashes.items() if holds), None)
+        if reason is not None:
+            raise ValueError(f"made.path={self.made.path}: {reason}; change that or remove made")
         return self
 
     @model_validator(mode="after")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,22 +14,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from ..core.dataset import open_dataset
 from ..core.digest import digest_json
 from ..core.encoder import Role
 from ..core.errors import PyriteError
-from ..core.run import RunConfig, check_folders
+from ..core.run import RunConfig, check_folders, open_queries
 from ..core.sbert import EncoderConfig, SentenceTransformerEncoder, load_model, prompt_for
 from ..core.store import Manifest, atomic_write, discard, write_json
-from ..eval.evaluate import Evaluation, evaluate_encoder
-from ..eval.significance import Comparison, compare
+from ..eval.evaluate import refuse_several
+from ..eval.results import Evaluation, data_digests
+from ..eval.search import evaluate_encoder
+from ..eval.significance import Comparison, compare_all
+from ..indexes.sources import SearchInputs
 from ..miner.mine import Mined, mine
 from .arguments import check_model, check_training
+from .dev_pool import dev_pool
 from .dev_split import dev_key, open_dev
 from .early_stopping import DevEvaluator
 from .feed import Feed
 from .fit import finished, fit
 from .hub import check_token, push
 from .loss_config import OF_LISTS, LossSection
+from .made_pool import key_of, made_facts, opened
 from .make_feed import make_feed
 from .make_generation import check_refresh
 from .make_loss import guide_facts, make_loss
@@ -75,13 +79,8 @@ class Trained:
         """What `results.json` holds."""
         return {
             "systems": {name: e.means() for name, e in self.evaluations.items()},
-            "comparisons": [{**asdict(c), "ci95": _json_interval(c)} for c in self.comparisons],
+            "comparisons": [one.as_json() for one in self.comparisons],
         }
-
-
-def _json_interval(comparison: Comparison) -> list[float] | None:
-    # JSON has no NaN, and one query has no interval
-    return None if math.isnan(comparison.ci95[0]) else list(comparison.ci95)
 
 
 def train(config: TrainConfig) -> Trained:
@@ -99,7 +98,8 @@ def train(config: TrainConfig) -> Trained:
     _check(config)
     kinds = {"cross-encoder": train_reranker, "query-side": train_query_side}
     mined, evaluations = kinds.get(config.train.kind, _train_encoder)(config)
-    result = Trained(config.run_folder, mined, evaluations, _compare_all(config, evaluations))
+    comparisons = compare_all({n: e.values for n, e in evaluations.items()}, config.seed)
+    result = Trained(config.run_folder, mined, evaluations, comparisons)
     if is_main():
         _write_results(config, result)
         if config.train.kind == "encoder":
@@ -120,6 +120,7 @@ def _check(config: TrainConfig) -> None:
             f"encoder.kind={config.encoder.kind} cannot be trained; set"
             " encoder.kind=sentence-transformers, or use pyrite mine and pyrite eval with it"
         )
+    refuse_several(config, "pyrite eval, and pyrite train measures the models that it trains")
     if config.eval.query_model is not None:
         raise PyriteError(
             f"eval.query_model={config.eval.query_model} is for pyrite eval, and pyrite train"
@@ -130,6 +131,7 @@ def _check(config: TrainConfig) -> None:
 def _train_encoder(config: TrainConfig) -> tuple[Mined, dict[str, Evaluation]]:
     check_training(config.train, config.encoder.device)
     main_first(lambda: check_sets(config))
+    main_first(lambda: _check_made(config))
     if config.train.push_to_hub is not None:
         check_token(config.train.push_to_hub)
     stopping = config.train.early_stopping
@@ -140,12 +142,22 @@ def _train_encoder(config: TrainConfig) -> tuple[Mined, dict[str, Evaluation]]:
     encoder = SentenceTransformerEncoder(config.encoder)
     check_model(encoder.model, config.train)
     mined = main_first(lambda: mine(config, encoder))
+    if dev is not None and stopping.split and stopping.pool_depth is not None:
+        where = (stopping.split, stopping.pool_depth)
+        dev.within(main_first(lambda: dev_pool(config, encoder, *where)))
     evaluations = {BASE: by_main(lambda: evaluate_encoder(config, encoder))}
     sets = main_first(lambda: mine_sets(config, mined, encoder))
     for system in (IN_BATCH, MINED):
         folder = train_system(config, system, mined, encoder.fingerprint, dev, sets)
         evaluations[system] = by_main(partial(_evaluate, config, folder))
     return mined, evaluations
+
+
+def _check_made(config: TrainConfig) -> None:
+    """Raise PyriteError, before anything is mined, for made texts that cannot be used."""
+    for run in (config, *config.set_runs()):
+        if run.made.path is not None:
+            opened(run.made, open_dataset(run.dataset, run.cache))
 
 
 def _evaluate(config: TrainConfig, folder: Path) -> Evaluation:
@@ -172,6 +184,7 @@ def _present(config: TrainConfig, result: Trained) -> None:
         "filters": config.filters.model_dump_json(exclude_defaults=True),
         "digest of the negatives": result.mined.manifest.data["key"],
         **_shares(config),
+        **made_facts(config.made),
     }
     for system in (IN_BATCH, MINED):
         folder = result.folder / "models" / system
@@ -213,10 +226,16 @@ def _write_results(config: TrainConfig, result: Trained) -> None:
         kind="results",
         verb="train",
         config=config.model_dump(mode="json"),
-        inputs={"negatives": result.mined.manifest.data["key"]},
+        inputs={"negatives": result.mined.manifest.data["key"], "data": _held_out(config)},
         seed=config.seed,
         counts={"held_out_queries": len(first.query_ids)},
     )
+
+
+def _held_out(config: TrainConfig) -> dict[str, str]:
+    """What was asked and judged: `pyrite compare` refuses runs that differ in it."""
+    dataset, qrels, rows = open_queries(config, config.dataset.eval_split)
+    return data_digests(SearchInputs(dataset.queries, dataset.corpus, rows, None, None), qrels)
 
 
 def train_system(
@@ -246,7 +265,8 @@ def train_system(
         "dev": dev.key if dev else None,
         "max_length": config.encoder.max_length,
     }
-    key = digest_json({**given, **_refresh_key(config, system)})
+    made = {"made": key_of(config.made)} if system == MINED and config.made.path else {}
+    key = digest_json({**given, **made, **_refresh_key(config, system)})
     if finished(folder, key) is not None:
         logger.info("%s: trained already", folder)
         return folder
@@ -257,7 +277,7 @@ def train_system(
     def make() -> tuple[TrainingSet | MixedRows, Feed | MixedFeed]:
         if sets:
             return make_mixed_feed(config, sets, n, system, prompts)
-        return make_feed(config, config.train, mined, system, n)
+        return make_feed(config, config.train, mined, system, n, config.made)
 
     rows, feed = main_first(make)
     of_sets = [[one.run for one in sets]] if sets else []
@@ -324,18 +344,3 @@ def _in_batch(section: TrainSection) -> TrainSection:
     plain = LossSection(temperature=section.loss.temperature, similarity=section.loss.similarity)
     logger.info("training in_batch: by info_nce, since %s needs negatives", section.loss.name)
     return section.model_copy(update={"loss": plain})
-
-
-def _compare_all(config: TrainConfig, evaluations: dict[str, Evaluation]) -> list[Comparison]:
-    return [
-        compare(
-            a,
-            b,
-            measure,
-            evaluations[a].values[measure],
-            evaluations[b].values[measure],
-            config.seed,
-        )
-        for b, a in itertools.combinations(evaluations, 2)
-        for measure in config.eval.measures
-    ]

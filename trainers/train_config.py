@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ..core.config import Section
+from ..core.config import Section, changed, refuse_unread
 from ..core.dataset import SPLIT
 from ..core.sbert import EncoderConfig
 from ..eval.measures import cutoff
+from ..indexes.sources import SourceConfig
 from .draw_config import DrawOptions
 from .loss_config import LossSection
 from .mixture_config import DatasetEntry
@@ -46,7 +47,7 @@ class LoraSection(Section):
 
     r: int | None = Field(None, ge=1, description="rank; null: all weights are trained")
     alpha: float = Field(32.0, gt=0, description="the update is scaled by alpha / r")
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, lt=1, description="of the adapters' input")
     target_modules: tuple[str, ...] = Field(
         (), description="ends of the names of the layers that get one; empty: every linear layer"
     )
@@ -66,7 +67,23 @@ class EarlyStoppingSection(Section):
     )
     patience: int = Field(3, ge=1, description="measurements without a new best before it ends")
     every: int = Field(50, ge=1, description="steps between measurements; each is a checkpoint")
-    measure: str = "ndcg@10"
+    measure: str = Field("ndcg@10", description="one of those that eval.measures may name")
+    pool_depth: int | None = Field(
+        None,
+        ge=1,
+        description="measure in what is judged and the first so many documents of each of"
+        " pool_sources for each query; null: in the whole corpus",
+    )
+    pool_sources: tuple[SourceConfig, ...] = Field(
+        (SourceConfig(), SourceConfig(kind="bm25s")),
+        min_length=1,
+        description="retrievers of the pool; dense: the untrained model",
+    )
+    full_every: int | None = Field(
+        None,
+        ge=1,
+        description="every so many measurements one in the whole corpus too, to compare the orders",
+    )
 
     @field_validator("measure")
     @classmethod
@@ -82,6 +99,17 @@ class EarlyStoppingSection(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _pooled(self) -> EarlyStoppingSection:
+        if self.pool_depth is None:
+            unread = [key for key in changed(self) if key in ("pool_sources", "full_every")]
+            refuse_unread(unread, "pool_depth=null", "set pool_depth, as 100")
+        if any(source.query == "positive" for source in self.pool_sources):
+            raise ValueError(
+                "pool_sources: development queries are searched for by themselves; set query=query"
+            )
+        return self
+
 
 class Schedule(Section):
     """How long, in which steps and how fast any model is trained."""
@@ -90,10 +118,10 @@ class Schedule(Section):
     epochs: float = Field(1.0, gt=0, description="passes over the pairs, if steps is null")
     batch_size: int = Field(32, ge=2, description="on all processes together")
     negatives: int | None = Field(None, ge=1, description="per row; null: all that were mined")
-    learning_rate: float = Field(5e-5, gt=0)
+    learning_rate: float = Field(5e-5, gt=0, description="the highest, after the warm-up")
     warmup: float = Field(0.1, ge=0, description="share of the steps; from 1 on a number of steps")
     dropout: float | None = Field(None, ge=0, lt=1, description="null: the model's own")
-    bf16: bool = False
+    bf16: bool = Field(False, description="mixed precision with bfloat16")
     save_every: int = Field(100, ge=1, description="steps between checkpoints")
 
     @field_validator("warmup")
@@ -102,6 +130,12 @@ class Schedule(Section):
         if value >= 1 and value != int(value):
             raise ValueError(f"warmup={value} is neither a share below 1 nor whole steps")
         return value
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.steps is not None and self.epochs != Schedule.model_fields["epochs"].default:
+            refuse_unread([f"epochs={self.epochs:g}"], f"steps={self.steps}", "set steps=null")
+        return self
 
 
 class TrainSection(DrawOptions, Schedule):
@@ -120,7 +154,7 @@ class TrainSection(DrawOptions, Schedule):
     )
     schedule: ScheduleName = Field("linear", description="of the learning rate, after the warm-up")
     gradient_accumulation: int = Field(1, ge=1, description="batches in one optimizer step")
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     max_grad_norm: float = Field(1.0, ge=0, description="longer gradients are shortened; 0: never")
     mini_batch_size: int | None = Field(
         None, ge=1, description="texts embedded at a time, batch_size counts in full; null: all"
@@ -148,7 +182,7 @@ class TrainSection(DrawOptions, Schedule):
     gradient_checkpointing: bool = Field(False, description="less memory, a second forward pass")
     num_workers: int = Field(0, ge=0, le=256, description="processes that tokenize; 0: this one")
     logging_steps: int = Field(10, ge=1, description="steps between log entries")
-    report_to: tuple[Reporter, ...] = ()
+    report_to: tuple[Reporter, ...] = Field((), description="where losses are logged too")
     push_to_hub: str | None = Field(
         None,
         pattern=r"^[\w][\w.-]*/[\w][\w.-]*$",
@@ -174,6 +208,11 @@ class TrainSection(DrawOptions, Schedule):
                 self._refuse(tuple(name for name in type(self).model_fields if name != "kind"))
             return self
         self._refuse((*_NOT_QUERY_SIDE, *DrawOptions.model_fields))
+        if self.early_stopping.pool_depth is not None:
+            raise ValueError(
+                "train.early_stopping.pool_depth spares the encoding of documents, and"
+                " train.kind=query-side encodes none; remove it"
+            )
         for name in ("partition", "weight_floor"):
             if getattr(self.loss, name) != LossSection.model_fields[name].get_default():
                 raise ValueError(
@@ -204,6 +243,11 @@ class TrainSection(DrawOptions, Schedule):
             )
         if self.datasets:
             self._check_datasets()
+        floor = changed(self.loss, "train.loss.")
+        if self.doubt == "none" and "train.loss.weight_floor" in floor:
+            refuse_unread(
+                ["train.loss.weight_floor"], "train.doubt=none", "set train.doubt=cross-encoder"
+            )
         if self.guide is not None and not self.loss.looks_up:
             raise ValueError(
                 f"train.guide has no effect with train.loss.name={self.loss.name}; remove it or set"

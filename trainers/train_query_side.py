@@ -17,7 +17,8 @@ from ..core.ids import I64
 from ..core.query_encoder import FIELD, DocumentEncoder
 from ..core.run import Prepared, prepare_mining
 from ..core.sbert import SentenceTransformerEncoder, load_model, prompt_for
-from ..eval.evaluate import Evaluation, evaluate_encoder
+from ..eval.results import Evaluation
+from ..eval.search import evaluate_encoder
 from ..indexes.config import KEY, IndexConfig
 from ..indexes.dense import open_exact
 from ..miner.equal_queries import share_positives

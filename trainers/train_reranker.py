@@ -11,8 +11,9 @@ from ..core.dataset import open_dataset
 from ..core.digest import digest_json
 from ..core.errors import PyriteError
 from ..core.run import build_encoder
-from ..eval.evaluate import Evaluation, search_held_out
 from ..eval.rerank import rerank
+from ..eval.results import Evaluation
+from ..eval.search import search_held_out
 from ..miner.mine import Mined, mine
 from ..miner.negatives_file import FILE, read_negatives
 from .fit import finished

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.adapters import merge_adapters
 from ..core.digest import digest_json
 from ..core.errors import PyriteError
 from ..core.store import Manifest, discard, publish, scratch_folder, sync_folder
-from .lora import merge_lora
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -63,7 +63,7 @@ def _merged(model: SentenceTransformer) -> SentenceTransformer:
     if not getattr(model.transformers_model, "peft_config", None):
         return model
     merged = copy.deepcopy(model)
-    merge_lora(merged)
+    merge_adapters(merged)
     return merged
 
 

@@ -30,8 +30,7 @@ from ..tables import TextTable
 from .common import bad_rows, unit_rows
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
+    from ..progress import Progress
     from ..sbert import EncoderConfig
 
 SCHEMA = 1
@@ -163,7 +162,7 @@ class _Job:
                 f" ({bad.size} of the {rows.size} rows read with it); every number must be finite"
             )
 
-    def _progress(self) -> tqdm[Any]:
+    def _progress(self) -> Progress:
         return progress(f"read {self.path.name}", total=self.wanted.size, unit="vectors")
 
     def _starts(self) -> range:

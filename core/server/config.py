@@ -26,7 +26,7 @@ class ServerConfig(Section):
         None, description="environment variable that holds the key; null: no key"
     )
     concurrency: int = Field(4, ge=1, le=256, description="requests under way at once")
-    requests_per_minute: int | None = Field(None, ge=1)
+    requests_per_minute: int | None = Field(None, ge=1, description="null: no limit")
     tokens_per_minute: int | None = Field(None, ge=1, description="taken as UTF-8 bytes / 4")
     max_retries: int = Field(6, ge=0, le=100, description="of one request; waits double, 0.5 s on")
     timeout_s: float = Field(60.0, gt=0, le=3600, description="seconds of silence in a request")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,19 @@ Named = tuple[str, float | None]
 
 @dataclass(frozen=True, slots=True)
 class IdRow:
-    """A row before its texts are known: ids with scores; `query` is None where only its id is."""
+    """A row before its texts are known: ids with scores; `query` is None where only its id is.
+
+    `extra` is the row's; `beside` is that of each negative and `by_positive` that of each
+    positive, or empty.
+    """
 
     query_id: str | None
     query: str | None
     positives: list[Named]
     negatives: list[Named]
+    extra: Record = field(default_factory=dict)
+    beside: Sequence[Record] = ()
+    by_positive: Sequence[Record] = ()
 
 
 class IdFormat(Format):
@@ -35,6 +42,11 @@ class IdFormat(Format):
 
     corpus: TextTable
     queries: TextTable | None
+
+    @property
+    def texts(self) -> TextTable:
+        """Where the documents' texts are."""
+        return self.corpus
 
     @abstractmethod
     def ids(self, record: Record, where: str) -> IdRow:
@@ -49,7 +61,7 @@ class IdFormat(Format):
 
     def _rows(self, block: Sequence[tuple[int, IdRow]]) -> Iterator[TrainingRow]:
         documents = _Found.of(
-            self.corpus, [name for _, row in block for name, _ in (*row.positives, *row.negatives)]
+            self.texts, [name for _, row in block for name, _ in (*row.positives, *row.negatives)]
         )
         asked = [row.query_id or "" for _, row in block if row.query is None]
         if asked and self.queries is None:
@@ -57,20 +69,29 @@ class IdFormat(Format):
         queries = None if self.queries is None else _Found.of(self.queries, asked)
         for line, row in block:
             positives, negatives = (
-                tuple(documents.doc(*named) for named in docs)
-                for docs in (row.positives, row.negatives)
+                tuple(
+                    documents.doc(*named, extra)
+                    for named, extra in zip(docs, beside or [{}] * len(docs), strict=True)
+                )
+                for docs, beside in (
+                    (row.positives, row.by_positive),
+                    (row.negatives, row.beside),
+                )
             )
             query = row.query
             if query is None and queries is not None:
                 query = queries.text(row.query_id or "")
             known = query is not None
-            yield TrainingRow(line, row.query_id, query or "", positives, negatives, known)
+            yield TrainingRow(
+                line, row.query_id, query or "", positives, negatives, known, row.extra
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     rows: dict[str, int]
     texts: dict[int, str]
+    titles: dict[int, str]
 
     @classmethod
     def of(cls, table: TextTable, names: Sequence[str]) -> _Found:
@@ -78,14 +99,15 @@ class _Found:
         rows: I64 = table.ids.find(distinct)
         wanted = np.unique(rows[rows >= 0])
         texts = dict(zip(wanted.tolist(), table.texts(wanted), strict=True))
-        return cls(dict(zip(distinct, rows.tolist(), strict=True)), texts)
+        titles = dict(zip(wanted.tolist(), table.titles(wanted), strict=True))
+        return cls(dict(zip(distinct, rows.tolist(), strict=True)), texts, titles)
 
     def text(self, name: str) -> str | None:
         return self.texts.get(self.rows[name])
 
-    def doc(self, name: str, score: float | None) -> Doc:
-        text = self.text(name)
-        return Doc(name, "", text or "", score, text is not None)
+    def doc(self, name: str, score: float | None, extra: Record | None = None) -> Doc:
+        text, title = self.text(name), self.titles.get(self.rows[name], "")
+        return Doc(name, title, text or "", score, text is not None, extra or {})
 
 
 def id_list(record: Record, key: str, where: str) -> list[str]:

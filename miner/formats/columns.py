@@ -12,6 +12,7 @@ from ..training_row import (
     TrainingRow,
     as_text,
     parallel_field,
+    rest,
     score_value,
     text_field,
 )
@@ -46,9 +47,10 @@ class Columns(Format):
         texts = self._negatives(record, where)
         scores = self._scores(record, len(texts), where)
         negatives = (Doc(None, "", t, s) for t, s in zip(texts, scores[1:], strict=True))
-        return TrainingRow(
-            line, None, query, (Doc(None, "", positive, scores[0]),), tuple(negatives)
-        )
+        good = (Doc(None, "", positive, scores[0]),)
+        known = {self.query, self.positive, *_columns(record), *_scored(record)}
+        extra = rest(record, known)
+        return TrainingRow(line, None, query, good, tuple(negatives), extra=extra)
 
     @staticmethod
     def _negatives(record: Record, where: str) -> list[str]:
@@ -62,9 +64,8 @@ class Columns(Format):
 
     @staticmethod
     def _scores(record: Record, negatives: int, where: str) -> list[float | None]:
-        key = next((k for k in LABELS if k in record), "scores")
-        # one number for a whole row says nothing about its negatives
-        if not isinstance(record.get(key), list):
+        key = next(iter(_scored(record)), None)
+        if key is None:
             return [None] * (negatives + 1)
         values = parallel_field(record, key, negatives + 1, where)
         return [score_value(value, key, where) for value in values]
@@ -80,6 +81,12 @@ class Columns(Format):
             if has_length(record[key], len(value) + 1):
                 pruned[key] = take(record[key], [0, *(at + 1 for at in keep)])
         return pruned
+
+
+def _scored(record: Record) -> list[str]:
+    """The column of scores; one number for a whole row says nothing about its negatives."""
+    key = next((k for k in LABELS if k in record), None)
+    return [key] if key is not None and isinstance(record[key], list) else []
 
 
 def _columns(record: Record) -> list[str]:

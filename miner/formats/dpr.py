@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ...core.errors import PyriteError
-from ..training_row import Doc, Record, TrainingRow, id_value, list_field, score_value, text_field
+from ..training_row import (
+    Doc,
+    Record,
+    TrainingRow,
+    id_value,
+    list_field,
+    rest,
+    score_value,
+    text_field,
+)
 from .format import Format, take, titled
 
 _NEGATIVES = ("negative_ctxs", "hard_negative_ctxs")
@@ -21,8 +31,13 @@ class Dpr(Format):
     def parse(self, record: Record, line: int, where: str) -> TrainingRow:
         question = text_field(record, "question", where)
         positives = _passages(record, "positive_ctxs", where)
-        negatives = [doc for key in _NEGATIVES for doc in _passages(record, key, where)]
-        return TrainingRow(line, None, question, tuple(positives), tuple(negatives))
+        easy, hard = (_passages(record, key, where) for key in _NEGATIVES)
+        # which list a negative stood in
+        easy = [replace(doc, extra={**doc.extra, "hard": False}) for doc in easy]
+        record = {**record, "answers": record.get("answers") or None}
+        extra = rest(record, ("query_id", "question", "positive_ctxs", *_NEGATIVES))
+        name = id_value(record.get("query_id"), "query_id", where)
+        return TrainingRow(line, name, question, tuple(positives), (*easy, *hard), extra=extra)
 
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         pruned, start = dict(record), 0
@@ -51,4 +66,5 @@ def _passage(value: object, key: str, where: str) -> Doc:
         raise PyriteError(f"{where} holds a {type(value).__name__}; each must be an object")
     id_key = "passage_id" if "passage_id" in value else "psg_id"
     score = score_value(value.get("score"), "score", where)
-    return titled(value, where, id_value(value.get(id_key), id_key, where), score)
+    known = ("passage_id", "psg_id", "score")
+    return titled(value, where, id_value(value.get(id_key), id_key, where), score, known)

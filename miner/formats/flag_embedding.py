@@ -13,10 +13,18 @@ from ..training_row import (
     id_value,
     list_field,
     parallel_field,
+    rest,
     score_value,
     text_field,
 )
 from .format import Format, has_length, take
+
+_BESIDE = ("id", "scores")
+_KNOWN = (
+    "query_id",
+    "query",
+    *(f"{side}{k}" for side in ("pos", "neg") for k in ("", *(f"_{w}" for w in _BESIDE))),
+)
 
 
 class FlagEmbedding(Format):
@@ -27,13 +35,15 @@ class FlagEmbedding(Format):
     def parse(self, record: Record, line: int, where: str) -> TrainingRow:
         query = text_field(record, "query", where)
         positives, negatives = (self._docs(record, key, where) for key in ("pos", "neg"))
-        return TrainingRow(line, None, query, positives, negatives)
+        # not FlagEmbedding's own, which passes over it
+        query_id = id_value(record.get("query_id"), "query_id", where)
+        return TrainingRow(line, query_id, query, positives, negatives, extra=rest(record, _KNOWN))
 
     @staticmethod
     def _docs(record: Record, key: str, where: str) -> tuple[Doc, ...]:
         texts = [as_text(text, key, where) for text in list_field(record, key, where)]
         ids, scores = (
-            parallel_field(record, f"{key}_{what}", len(texts), where) for what in ("id", "scores")
+            parallel_field(record, f"{key}_{what}", len(texts), where) for what in _BESIDE
         )
         return tuple(
             Doc(

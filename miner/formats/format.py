@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ..training_row import Doc, Record, TrainingRow, as_text, text_field
+from ..training_row import Doc, Record, TrainingRow, as_text, rest, text_field
 
 # `both`: a row has positives and negatives; `mined`: a miner may have found no negative;
 # `either`: a row may be one judged pair
@@ -57,10 +57,13 @@ def has_length(value: object, length: int) -> bool:
     return isinstance(value, list) and len(value) == length
 
 
-def titled(passage: Record, where: str, id_: str | None, score: float | None) -> Doc:
-    """A passage object with `text` and perhaps `title`."""
+def titled(
+    passage: Record, where: str, id_: str | None, score: float | None, known: Collection[str] = ()
+) -> Doc:
+    """A passage object with `text` and perhaps `title`; `known` are its other fields."""
     title = "" if passage.get("title") is None else text_field(passage, "title", where)
-    return Doc(id_, title, text_field(passage, "text", where), score)
+    extra = rest(passage, {"title", "text", *known})
+    return Doc(id_, title, text_field(passage, "text", where), score, extra=extra)
 
 
 def optional_text(record: Record, key: str, where: str) -> str | None:

@@ -21,6 +21,7 @@ from .packed import numbered_lines, packing
 
 _BLOCK = 128
 _ROW_GROUP = 4096
+_GROUP_BYTES = 32 << 20
 
 
 class Layout(ABC):
@@ -133,11 +134,21 @@ def parquet_schema(path: Path) -> pa.Schema:
 
 
 def write_parquet(handle: IO[bytes], records: Iterable[Record], schema: pa.Schema) -> None:
-    """Write records with fixed row groups; one group is in memory at a time."""
+    """Write records in row groups of 4096, or of 32 MiB where they are long; one is in memory.
+
+    Where a group ends depends on the records alone.
+    """
     left = iter(records)
     with pq.ParquetWriter(handle, schema) as writer:
-        while block := list(islice(left, _ROW_GROUP)):
-            writer.write_table(pa.Table.from_pylist(block, schema=schema))
+        pending: list[pa.Table] = []
+        while block := list(islice(left, _BLOCK)):
+            pending.append(pa.Table.from_pylist(block, schema=schema))
+            whole = sum(table.num_rows for table in pending) >= _ROW_GROUP
+            if whole or sum(table.nbytes for table in pending) >= _GROUP_BYTES:
+                writer.write_table(pa.concat_tables(pending).combine_chunks())
+                pending = []
+        if pending:
+            writer.write_table(pa.concat_tables(pending).combine_chunks())
 
 
 def json_records(path: Path) -> Iterator[tuple[int, Record]]:
@@ -169,6 +180,18 @@ def members(stream: JsonStream) -> Iterator[str]:
             break
         stream.take(",")
     stream.take("}")
+
+
+def write_object(
+    handle: IO[bytes], before: Record, key: str, records: Iterable[Record], out: Path
+) -> None:
+    """Write one object: small members first, then the list of records under `key`."""
+    with packing(handle, out) as packed:
+        for at, (name, value) in enumerate(before.items()):
+            packed.write((b",\n" if at else b"{") + _json(name) + b": " + _json(value))
+        packed.write((b",\n" if before else b"{") + _json(key) + b": ")
+        _write_list(packed, records)
+        packed.write(b"}\n")
 
 
 def write_members(handle: IO[bytes], members: Iterable[tuple[str, Any]], out: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...core.tables import Qrels, TextTable
-from ..training_row import Doc, Record, TrainingRow, score_value, text_field
+from ..training_row import Doc, Record, TrainingRow, rest, score_value, text_field
 from .by_id import IdFormat, IdRow, Named, id_list, needed_id, unscored
 from .format import Format, take
 from .run import judged
@@ -32,7 +32,10 @@ class Judged:
         """The positives of a query with their texts."""
         names = self.ids(query_id)
         texts = self.corpus.texts(self.corpus.ids.find(names))
-        return tuple(Doc(name, "", text) for name, text in zip(names, texts, strict=True))
+        titles = self.corpus.titles(self.corpus.ids.find(names))
+        return tuple(
+            Doc(name, title, text) for name, title, text in zip(names, titles, texts, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ class LightningIr(Format):
 def _listed(row: Record, where: str) -> Doc:
     name = needed_id(row.get("doc_id"), "doc_id", where)
     score = score_value(row.get("score"), "score", where)
-    return Doc(name, "", text_field(row, "text", where), score)
+    extra = rest(row, ("query_id", "query", "doc_id", "text", "score", "relevance"))
+    return Doc(name, "", text_field(row, "text", where), score, extra=extra)
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,8 @@ class Jansowa(IdFormat):
             )
             for row in record["rows"]
         ]
-        return IdRow(query_id, None, unscored(self.truth.ids(query_id)), negatives)
+        beside = [rest(row, ("query_id", "document_id", key)) for row in record["rows"]]
+        return IdRow(query_id, None, unscored(self.truth.ids(query_id)), negatives, {}, beside)
 
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         return {**record, "rows": take(record["rows"], keep)}

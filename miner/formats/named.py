@@ -8,7 +8,7 @@ from typing import Any
 
 from ...core.errors import PyriteError
 from ...core.tables import TextTable
-from ..training_row import Record, id_value, list_field, score_value, text_field
+from ..training_row import Record, id_value, list_field, rest, score_value, text_field
 from .by_id import (
     IdFormat,
     IdRow,
@@ -38,7 +38,13 @@ class NemoById(IdFormat):
             [_entry(value, key, where) for value in list_field(record, key, where)]
             for key in ("pos_doc", "neg_doc")
         )
-        return IdRow(question_id, text_field(record, "question", where), positives, negatives)
+        question = text_field(record, "question", where)
+        extra = rest(record, ("question_id", "question", "pos_doc", "neg_doc", "corpus_id"))
+        good, bad = (
+            [rest(v, ("id", "score")) if isinstance(v, dict) else {} for v in record[key]]
+            for key in ("pos_doc", "neg_doc")
+        )
+        return IdRow(question_id, question, positives, negatives, extra, bad, good)
 
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         return {**record, "neg_doc": take(record["neg_doc"], keep)}
@@ -76,7 +82,8 @@ class ScoredList(IdFormat):
             (name, None if score == _MISSING else score)
             for name, score in with_scores(names, scores, where)
         ]
-        return IdRow(query_id, None, docs[:1], docs[1:])
+        extra = rest(record, ("query_id", "document_ids", "scores"))
+        return IdRow(query_id, None, docs[:1], docs[1:], extra)
 
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         places = [0, *(at + 1 for at in keep)]
@@ -101,7 +108,8 @@ class IdTriplet(IdFormat):
             needed_id(record.get(key), key, where)
             for key in ("query_id", "positive_id", "negative_id")
         )
-        return IdRow(query_id, None, [(positive, None)], [(negative, None)])
+        extra = rest(record, ("query_id", "positive_id", "negative_id"))
+        return IdRow(query_id, None, [(positive, None)], [(negative, None)], extra)
 
     def prune(self, record: Record, keep: Sequence[int]) -> None:
         """None: the row has one negative."""
@@ -121,24 +129,30 @@ class BySystem(IdFormat):
     def ids(self, record: Record, where: str) -> IdRow:
         query_id = needed_id(record.get("qid"), "qid", where)
         positives = unscored(id_list(record, "pos", where))
-        return IdRow(query_id, None, positives, unscored(self._found(record, where)))
+        found = self._systems(record, where)
+        beside = [{"systems": systems} for systems in found.values()]
+        extra = rest(record, ("qid", "pos", "neg"))
+        return IdRow(query_id, None, positives, unscored(list(found)), extra, beside)
+
+    @classmethod
+    def _found(cls, record: Record, where: str) -> list[str]:
+        return list(cls._systems(record, where))
 
     @staticmethod
-    def _found(record: Record, where: str) -> list[str]:
+    def _systems(record: Record, where: str) -> dict[str, list[str]]:
         systems = record["neg"]
         if not isinstance(systems, dict):
             raise PyriteError(
                 f"{where}: field 'neg' is a {type(systems).__name__}; it must be an object with a"
                 " list of ids for each system"
             )
-        found = dict.fromkeys(
-            name
-            for system in systems
+        found: dict[str, list[str]] = {}
+        for system in systems:
             # a parquet struct has every system's column
-            if systems[system] is not None
-            for name in id_list(systems, system, f"{where}: neg")
-        )
-        return list(found)
+            if systems[system] is not None:
+                for name in id_list(systems, system, f"{where}: neg"):
+                    found.setdefault(name, []).append(system)
+        return found
 
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         names = self._found(record, "")

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..training_row import Doc, Record, TrainingRow, as_text, parallel_field, score_value
+from ..training_row import (
+    Doc,
+    Record,
+    TrainingRow,
+    as_text,
+    id_value,
+    parallel_field,
+    rest,
+    score_value,
+)
 from .format import Format, has_length, take, titled
 
 
@@ -36,7 +45,9 @@ class Plain(Format):
             _doc(value, self.negative, where, score_value(s, self.scores, where))
             for value, s in zip(values, scores, strict=True)
         )
-        return TrainingRow(line, None, query, positives, negatives)
+        known = ("query_id", self.query, self.positive, self.negative, self.score, self.scores)
+        name = id_value(record.get("query_id"), "query_id", where)
+        return TrainingRow(line, name, query, positives, negatives, extra=rest(record, known))
 
     @staticmethod
     def _values(key: str, record: Record) -> list[Any]:

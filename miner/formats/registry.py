@@ -24,6 +24,7 @@ from .labelled import LabelledList, LabelledPair
 from .layouts import JsonLines, JsonList, JsonObject, Layout, Parquet
 from .listed import Jansowa, Judged, LightningIr, Star, Top1000
 from .named import BySystem, IdTriplet, NemoById, ScoredList
+from .outputs import OUTPUTS, Output
 from .packed import plain_suffix
 from .plain import CONTRASTORS, MS_SWIFT, NEMO_INLINE
 from .ranked_rows import RankedRun
@@ -47,12 +48,14 @@ _LINES = (".tsv", ".txt", ".trec", ".run", ".res")
 class Kind:
     """One format: whether a first record looks like it, and how it is made of that record.
 
-    `layout` is for lines whose fields do not tell what they are; None: the file's own.
+    `layout` is for lines whose fields do not tell what they are; None: the file's own. `output` is
+    how it is written, if it is.
     """
 
     fits: Callable[[Record], bool]
     make: Make
     layout: Layout | None = None
+    output: Output | None = None
 
 
 def _has(*keys: str) -> Callable[[Record], bool]:
@@ -153,9 +156,10 @@ def _is_nemo_by_id(record: Record) -> bool:
 
 
 # the first that fits is taken
-FORMATS: Mapping[str, Kind] = {
+_KINDS: Mapping[str, Kind] = {
     "pyrite": Kind(
-        _has("negative_ids", "query_id"), lambda path, record, where, s: RunFormat.open(path)
+        _has("negative_ids", "query_id"),
+        lambda path, record, where, s: RunFormat.open(path, s.titled),
     ),
     "tevatron": Kind(_any("positive_passages", "negative_passages"), _inline(Tevatron)),
     "tevatron-ids": Kind(
@@ -194,18 +198,23 @@ FORMATS: Mapping[str, Kind] = {
     "simans": Kind(_fields(4, ids=False), _with_corpus(Simans), Tabbed()),
 }
 
+FORMATS: Mapping[str, Kind] = {
+    name: replace(kind, output=OUTPUTS.get(name)) for name, kind in _KINDS.items()
+}
+
 
 def open_format(
-    path: Path, sources: Sources, wanted: str | None = None
+    path: Path, sources: Sources, wanted: str | None = None, given: Layout | None = None
 ) -> tuple[Format, Layout, str]:
     """The format of a file, the kind of file, and the format's name in `FORMATS`.
 
+    `given` reads what is no file.
     Raises PyriteError if the file has no row, or `wanted` or the first record is of no format here.
     """
     if wanted is not None and wanted not in FORMATS:
         knob = f"{sources.option}format"
         raise PyriteError(f"{knob}={wanted!r}: no such format; one of {', '.join(FORMATS)}")
-    layout = (FORMATS[wanted].layout if wanted else None) or layout_of(path)
+    layout = given or (FORMATS[wanted].layout if wanted else None) or layout_of(path)
     found = list(islice(layout.read(path), 1))
     if not found:
         raise PyriteError(f"{path}: no rows; at least one is needed")

@@ -17,12 +17,24 @@ from ..training_row import (
     as_text,
     list_field,
     parallel_field,
+    rest,
     score_value,
     text_field,
 )
 from .by_id import IdFormat, IdRow, Named
 from .format import has_length, take
 from .sources import CACHE
+from .texts import open_texts
+
+# what a run says of each negative, and how it is called of one
+_BESIDE = {
+    "ranks": "rank",
+    "probabilities": "probability",
+    "tiers": "tier",
+    "sources": "source",
+    "false_negative": "false_negative",
+}
+_KNOWN = ("query_id", "positive_id", "pos_score", "negative_ids", "scores", *_BESIDE)
 
 
 @dataclass(frozen=True)
@@ -35,12 +47,13 @@ class RunFormat(IdFormat):
     corpus: TextTable
     queries: TextTable
     qrels: Qrels
+    titled: TextTable | None = None
     name = "Pyrite run"
     sides = "mined"
 
     @classmethod
-    def open(cls, negatives: Path) -> RunFormat:
-        """Open the dataset that the run's `config.yaml` names.
+    def open(cls, negatives: Path, titled: bool = False) -> RunFormat:
+        """Open the dataset that the run's `config.yaml` names, `titled` with titles apart.
 
         The file lies in the folder above the negatives or beside them. Raises PyriteError if it
         does not, or if the dataset cannot be opened.
@@ -48,9 +61,15 @@ class RunFormat(IdFormat):
         path = cls.config_of(negatives)
         settings = _read(path)
         config = parse_config(DatasetConfig, settings.get("dataset") or {}, f"{path}: dataset")
-        dataset = open_dataset(config, Path(str(settings.get("cache_dir", CACHE))))
+        cache = Path(str(settings.get("cache_dir", CACHE)))
+        dataset = open_dataset(config, cache)
         qrels = dataset.qrels(config.train_split, config.min_grade)
-        return cls(dataset.corpus, dataset.queries, qrels)
+        titles = open_texts((dataset.folder / "corpus.jsonl",), cache) if titled else None
+        return cls(dataset.corpus, dataset.queries, qrels, titles)
+
+    @property
+    def texts(self) -> TextTable:
+        return self.corpus if self.titled is None else self.titled
 
     @staticmethod
     def config_of(negatives: Path) -> Path:
@@ -82,7 +101,15 @@ class RunFormat(IdFormat):
             (name, score_value(value, "scores", where))
             for name, value in zip(names, scores, strict=True)
         ]
-        return IdRow(query_id, None, positives, negatives)
+        beside = [
+            {
+                said: record[key][at]
+                for key, said in _BESIDE.items()
+                if has_length(record.get(key), len(names))
+            }
+            for at in range(len(names))
+        ]
+        return IdRow(query_id, None, positives, negatives, rest(record, _KNOWN), beside)
 
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         before = len(record["negative_ids"])

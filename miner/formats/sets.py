@@ -1,4 +1,4 @@
-"""Folders with corpus, queries and judgements: BEIR's files, and the sub-folders of the hub.
+"""Folders with corpus, queries and judgements: BEIR's, MS MARCO's, and the hub's sub-folders.
 
 MTEB and NanoBEIR keep each table in a folder of its own, in parquet or JSON lines, perhaps in
 several shards, perhaps as `X-corpus`, `X-queries`, `X-qrels`.
@@ -15,6 +15,7 @@ from ...core.errors import PyriteError
 from .judgements import Judgement, judgements
 from .packed import plain_suffix
 
+MARCO = "MS MARCO"
 _TEXTS = (".jsonl", ".parquet")
 _JUDGED = (*_TEXTS, ".tsv")
 _QRELS = ("qrels", "default", "data")
@@ -38,6 +39,8 @@ class SetFolder:
         Raises PyriteError if the folder holds several sets.
         """
         prefix = _prefix(folder)
+        if table_files(folder, "collection", (".tsv",)):
+            return cls._marco(folder)
         corpus, queries = (table_files(folder, prefix + name) for name in ("corpus", "queries"))
         homes = (folder / f"{prefix}{name}" for name in _QRELS)
         home = next((home for home in homes if home.is_dir()), None)
@@ -47,6 +50,24 @@ class SetFolder:
             qrels[split] = (*qrels.get(split, ()), path)
         packed = any(path.parent != folder for path in (*corpus, *queries))
         return cls(folder, "MTEB" if packed else "BEIR", corpus, queries, qrels)
+
+    @classmethod
+    def _marco(cls, folder: Path) -> SetFolder:
+        """MS MARCO's `collection.tsv`, `queries.<split>.tsv`, `qrels.<split>.tsv`."""
+        found = {
+            name: [p for p in _files(folder, (".tsv",)) if p.name.startswith(f"{name}.")]
+            for name in ("queries", "qrels")
+        }
+        qrels: dict[str, tuple[Path, ...]] = {}
+        for path in found["qrels"]:
+            qrels[split_of(path).partition(".")[2]] = (path,)
+        corpus = table_files(folder, "collection", (".tsv",))
+        return cls(folder, MARCO, corpus, tuple(found["queries"]), qrels)
+
+    @property
+    def tabbed(self) -> bool:
+        """Whether lines of judgements have BEIR's three fields with tabs between."""
+        return self.name != MARCO
 
     def judged(self, split: str) -> tuple[Path, ...]:
         """The files of a split's judgements; raises PyriteError if there is no such split."""
@@ -59,7 +80,7 @@ class SetFolder:
     def judgements(self, split: str) -> Iterator[Judgement]:
         """Judgements of a split in file order."""
         for path in self.judged(split):
-            yield from judgements(path, tabbed=True)
+            yield from judgements(path, tabbed=self.tabbed)
 
     def texts_of(self, split: str, tables: Sequence[Path]) -> tuple[Path, ...]:
         """Those of a table's files that belong to a split; all where none is named after it."""
@@ -85,11 +106,11 @@ def _prefix(folder: Path) -> str:
     return found[0].removesuffix("corpus") if found else ""
 
 
-def table_files(folder: Path, name: str) -> tuple[Path, ...]:
+def table_files(folder: Path, name: str, suffixes: Sequence[str] = _TEXTS) -> tuple[Path, ...]:
     """One file of a table, or the shards in the folder of that name."""
-    flat = (folder / f"{name}{suffix}{p}" for suffix in _TEXTS for p in ("", ".gz", ".zst"))
+    flat = (folder / f"{name}{suffix}{p}" for suffix in suffixes for p in ("", ".gz", ".zst"))
     found = next((path for path in flat if path.is_file()), None)
-    return (found,) if found else _files(folder / name, _TEXTS)
+    return (found,) if found else _files(folder / name, suffixes)
 
 
 def _files(folder: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:

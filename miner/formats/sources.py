@@ -20,7 +20,8 @@ CACHE = Path("runs/.cache")
 class Sources:
     """Paths beside a training file; `corpus` may be a BEIR or MTEB folder, with queries too.
 
-    `option` is what errors put in front of a path's name.
+    `option` is what errors put in front of a path's name; `titled` asks for the titles of a run's
+    documents, which mining does not keep apart.
     """
 
     corpus: Path | None = None
@@ -28,6 +29,7 @@ class Sources:
     qrels: Path | None = None
     cache: Path = CACHE
     option: str = "--"
+    titled: bool = False
 
     def open_corpus(self, where: str) -> TextTable:
         """Texts of documents; raises PyriteError if none are named."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...core.errors import PyriteError
 from ...core.tables import TextTable
@@ -14,6 +14,7 @@ from ..training_row import (
     id_value,
     list_field,
     parallel_field,
+    rest,
     score_value,
     text_field,
 )
@@ -32,7 +33,8 @@ class Tevatron(Format):
             passages(record, key, where) for key in ("positive_passages", "negative_passages")
         )
         query_id = id_value(record.get("query_id"), "query_id", where)
-        return TrainingRow(line, query_id, query, positives, negatives)
+        known = ("query_id", "query", "positive_passages", "negative_passages")
+        return TrainingRow(line, query_id, query, positives, negatives, extra=rest(record, known))
 
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         return {**record, "negative_passages": take(record["negative_passages"], keep)}
@@ -53,11 +55,12 @@ class TevatronTeacher(Format):
         docs = passages(record, "passages", where)
         scores = parallel_field(record, "scores", len(docs), where)
         scored = tuple(
-            Doc(d.id, d.title, d.text, score_value(s, "scores", where))
+            replace(d, score=score_value(s, "scores", where))
             for d, s in zip(docs, scores, strict=True)
         )
         query_id = id_value(record.get("query_id"), "query_id", where)
-        return TrainingRow(line, query_id, query, scored[:1], scored[1:])
+        extra = rest(record, ("query_id", "query", "passages", "scores"))
+        return TrainingRow(line, query_id, query, scored[:1], scored[1:], extra=extra)
 
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         places = [0, *(at + 1 for at in keep)]
@@ -82,7 +85,10 @@ class TevatronById(IdFormat):
             for side in ("positive", "negative")
         )
         query_id = id_value(record.get("query_id"), "query_id", where)
-        return IdRow(query_id, optional_text(record, key, where) or "", positives, negatives)
+        query = optional_text(record, key, where) or ""
+        ids = ("positive_document_ids", "negative_document_ids")
+        extra = rest(record, ("query_id", key, *ids))
+        return IdRow(query_id, query, positives, negatives, extra)
 
     def prune(self, record: Record, keep: Sequence[int]) -> Record:
         key = "negative_document_ids"
@@ -107,4 +113,5 @@ def _passage(passage: object, key: str, where: str) -> Doc:
         )
     where = f"{where}: {key}"
     score = score_value(passage.get("score"), "score", where)
-    return titled(passage, where, id_value(passage.get("docid"), "docid", where), score)
+    name = id_value(passage.get("docid"), "docid", where)
+    return titled(passage, where, name, score, ("docid", "score"))

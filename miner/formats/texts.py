@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...core.digest import digest_bytes, digest_file
 from ...core.errors import PyriteError
+from ...core.ids import DuplicateIdError
 from ...core.store import Manifest
-from ...core.tables import TextTable, write_texts
-from ..training_row import Record, id_value, text_field
+from ...core.tables import TextTable, write_titled
+from ..training_row import Record, id_value, rest, text_field
 from .format import optional_text
 from .layouts import JsonLines, Parquet
 from .packed import plain_suffix
 from .text_lines import Tabbed
 
-_SCHEMA = 1
+_SCHEMA = 2
 _IDS = ("_id", "id", "docid", "document_id", "query_id", "doc_id")
 _TEXTS = ("text", "document", "query", "query_text")
 _PASSAGES_HEADER = ["id", "text", "title"]
@@ -24,12 +25,13 @@ _PASSAGES_HEADER = ["id", "text", "title"]
 
 @dataclass(frozen=True, slots=True)
 class NamedText:
-    """An id, its title ("" without) and its text, with the line from 1."""
+    """An id, its title ("" without), its text, and what else its record says; lines are from 1."""
 
     line: int
     id: str
     title: str
     text: str
+    extra: Record = field(default_factory=dict)
 
     @property
     def full(self) -> str:
@@ -41,8 +43,8 @@ def open_texts(paths: Sequence[Path], cache: Path) -> TextTable:
     """Ids and texts of files, mapped from `cache`, where they are converted at the first use.
 
     JSON lines or parquet with an id and a text, `pid<TAB>text`, MS MARCO documents with four
-    fields, or DPR's passages with a header. Empty texts stay; in memory are the ids. Raises
-    PyriteError for a malformed line or an id that stands twice.
+    fields, or DPR's passages with a header. Titles stand apart. Empty texts stay; in memory are the
+    ids. Raises PyriteError with the line of what is malformed or of an id that stands twice.
     """
     for path in paths:
         if not path.is_file():
@@ -55,13 +57,28 @@ def open_texts(paths: Sequence[Path], cache: Path) -> TextTable:
     folder = cache / "texts" / key
     manifest = Manifest.read(folder)
     if manifest is None or not manifest.intact(folder):
-        count = write_texts(
-            folder / "texts.arrow", (row for path in paths for row in named_texts(path))
+        named = (named for path in paths for named in numbered_texts(path))
+        count = write_titled(
+            folder / "texts.arrow", ((one.id, one.text, one.title) for one in named)
         )
         # a duplicate id must be found before the artefact exists
-        TextTable.open(folder / "texts.arrow", key, where)
+        try:
+            TextTable.open(folder / "texts.arrow", key, where)
+        except DuplicateIdError as error:
+            raise _twice(paths, error) from error
         Manifest.write(folder, schema=_SCHEMA, kind="texts", rows=count)
     return TextTable.open(folder / "texts.arrow", key, where)
+
+
+def _twice(paths: Sequence[Path], error: DuplicateIdError) -> DuplicateIdError:
+    """The error with the file and the lines of both."""
+    places = [
+        f"{path}:{named.line}"
+        for path in paths
+        for named in numbered_texts(path)
+        if named.id == error.row_id
+    ]
+    return DuplicateIdError(places[1], error.row_id, f"{places[0]} too")
 
 
 def named_texts(path: Path) -> Iterator[tuple[str, str]]:
@@ -84,7 +101,8 @@ def _named(record: Record, line: int, where: str) -> NamedText:
     key, text = (next((k for k in keys if k in record), keys[0]) for keys in (_IDS, _TEXTS))
     name = id_value(record.get(key), key, where)
     title = optional_text(record, "title", where) or ""
-    return NamedText(line, _checked(name, where), title, text_field(record, text, where))
+    body, extra = text_field(record, text, where), rest(record, (key, "title", text))
+    return NamedText(line, _checked(name, where), title, body, extra)
 
 
 def _tabbed(path: Path) -> Iterator[NamedText]:
@@ -94,11 +112,12 @@ def _tabbed(path: Path) -> Iterator[NamedText]:
         if at == 0 and fields == _PASSAGES_HEADER:
             header = True
             continue
-        where = f"{path}:{line}"
+        where, extra = f"{path}:{line}", {}
         if header and len(fields) == 3:
             title, text = fields[2], fields[1]
         elif not header and len(fields) == 4:
             title, text = fields[2], fields[3]
+            extra = {"url": fields[1]} if fields[1] else {}
         elif not header and len(fields) == 2:
             title, text = "", fields[1]
         else:
@@ -106,7 +125,7 @@ def _tabbed(path: Path) -> Iterator[NamedText]:
                 f"{where}: {len(fields)} tab-separated fields; expected id and text, or docid,"
                 " url, title and body, or the header id, text, title and its three fields"
             )
-        yield NamedText(line, _checked(fields[0], where), title, text.strip())
+        yield NamedText(line, _checked(fields[0], where), title, text, extra)
 
 
 def _checked(name: str | None, where: str) -> str:

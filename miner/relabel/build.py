@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,24 +12,27 @@ from ...core.digest import u64
 from ...core.encoders.build import build_encoder
 from ...core.errors import PyriteError
 from ...core.functions import imported_function
+from ...core.run import FolderConfig
 from .budget import Budget, Spent
 from .cascade import Stage
-from .case import Judge
-from .config import RelabelConfig, StageConfig
+from .case import Judge, Verdict
+from .config import JudgeConfig, RelabelConfig
 from .judges.build import build_judge
 from .judges.config import ChatConfig, CrossConfig, LocalConfig
 from .judges.duplicates import DuplicatesJudge
 from .judges.embedding import EmbeddingJudge
 from .judges.scripted import ScriptedJudge
+from .paid_store import STORE
 from .verdict_store import VerdictStore
 
-STORE = "verdicts.sqlite"
 _WITHOUT_STORE = ("duplicates", "embedding", "scripted")
 
 
 @contextmanager
 def built(
-    config: RelabelConfig, judges: Sequence[Judge] | None
+    config: RelabelConfig,
+    judges: Sequence[Judge] | None,
+    people: Mapping[str, Verdict] | None = None,
 ) -> Iterator[tuple[list[Stage], Spent]]:
     """The stages of a configuration, and what earlier calls of this run took.
 
@@ -41,25 +44,39 @@ def built(
             f"{len(judges)} judges for {len(config.stages)} stages; give one for each of stages"
         )
     if judges is not None or all(stage.judge in _WITHOUT_STORE for stage in config.stages):
-        maker = _Maker(config, None, None, Budget())
-        made = [maker.judge(at) for at in range(len(config.stages))] if judges is None else judges
+        maker = JudgeMaker(config, None, None, Budget())
+        own_judges = (maker.judge(s, f"stages[{at}]") for at, s in enumerate(config.stages))
+        made = list(own_judges) if judges is None else judges
         yield [_stage(config, at, judge, None) for at, judge in enumerate(made)], Spent()
         return
-    with ExitStack() as stack:
-        path = config.cache / STORE
-        if config.dry_run and not path.exists():
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / STORE
-        paid = stack.enter_context(VerdictStore(path, str(config.run_folder.resolve())))
-        # what runs on this machine is no part of a budget
-        own = stack.enter_context(VerdictStore(path))
+    with opened_stores(config.cache, config.run_folder, config.dry_run) as (paid, own):
         before = paid.spent()
-        maker = _Maker(config, paid, own, Budget(config.max_cost, config.max_calls, before))
+        budget = Budget(config.max_cost, config.max_calls, before)
+        maker = JudgeMaker(config, paid, own, budget, people)
         stages = []
         for number, section in enumerate(config.stages):
+            knob = f"stages[{number}]"
             turns = config.order_check and section.judge in ("chat", "local")
-            twin = maker.judge(number, turned=True) if turns else None
-            stages.append(_stage(config, number, maker.judge(number), twin))
+            twin = maker.judge(section, knob, turned=True) if turns else None
+            stages.append(_stage(config, number, maker.judge(section, knob), twin))
         yield stages, before
+
+
+@contextmanager
+def opened_stores(
+    cache: Path, run: Path, dry_run: bool
+) -> Iterator[tuple[VerdictStore, VerdictStore]]:
+    """The store of verdicts, for what the run in the folder `run` pays and for what is free.
+
+    What runs on this machine is no part of a budget. Closed at the end of the block; a dry run
+    makes no file.
+    """
+    with ExitStack() as stack:
+        path = cache / STORE
+        if dry_run and not path.exists():
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / STORE
+        paid = stack.enter_context(VerdictStore(path, str(run.resolve())))
+        yield paid, stack.enter_context(VerdictStore(path))
 
 
 def _stage(config: RelabelConfig, number: int, judge: Judge, twin: Judge | None) -> Stage:
@@ -68,19 +85,25 @@ def _stage(config: RelabelConfig, number: int, judge: Judge, twin: Judge | None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Maker:
-    config: RelabelConfig
+class JudgeMaker:
+    """Makes judges that share stores and a budget; `paid` and `own` are as in `opened_stores`."""
+
+    config: FolderConfig
     paid: VerdictStore | None
     own: VerdictStore | None
     budget: Budget
+    people: Mapping[str, Verdict] | None = None
 
-    def judge(self, number: int, turned: bool = False) -> Judge:
-        stage, knob = self.config.stages[number], f"stages[{number}]"
+    def judge(self, stage: JudgeConfig, knob: str, turned: bool = False) -> Judge:
+        """The judge that the section `knob` describes; `turned` reads documents in another order.
+
+        Raises PyriteError if the section lacks something.
+        """
         if stage.judge == "duplicates":
             return DuplicatesJudge(stage.near)
         if stage.judge == "embedding":
             encoder = build_encoder(stage.embedding.encoder, self.config.cache)
-            return EmbeddingJudge(encoder, stage.embedding)
+            return EmbeddingJudge(encoder, stage.embedding, f"{knob}.embedding")
         if stage.judge == "scripted":
             name = stage.scripted.function
             return ScriptedJudge(imported_function(name, f"{knob}.scripted.function"), name)
@@ -90,10 +113,10 @@ class _Maker:
             raise ValueError(f"{stage.judge} without a store")
         # by model, not by place: a stage put in front of it must not buy its verdicts again
         seed = u64(f"{self.config.seed}\0{section.model}", salt="turned" if turned else "order")
-        return build_judge(section, store, self.budget, seed, f"{knob}.{key}")
+        return build_judge(section, store, self.budget, seed, f"{knob}.{key}", self.people)
 
 
-def _section(stage: StageConfig) -> tuple[ChatConfig | LocalConfig | CrossConfig, str]:
+def _section(stage: JudgeConfig) -> tuple[ChatConfig | LocalConfig | CrossConfig, str]:
     if stage.judge == "chat":
         return stage.chat, "chat"
     if stage.judge == "local":

@@ -20,6 +20,7 @@ from .agreement import Agreement
 from .case import UNKNOWN, Case, Judge, Judgement, Verdict
 from .ruling import Counted, Forward, is_false_negative, reason, rulings
 from .stage_tally import StageTally
+from .verdict_store import pair_keys
 
 PairState = Literal["clean", "false_negative", "unknown"]
 _PURPOSE = 41
@@ -62,9 +63,10 @@ class Cascade:
     """Stages with their counts. `double` is the share of rows that every stage sees in full.
 
     `agreements`: by number of a stage, its verdicts on those rows beside those of the stage before.
-    `human` has labels by query and document id, 1 for a false negative; `against_human` compares
-    each stage, and last the outcomes, with them; `orders` each stage with its twin on the double
-    rows. Nothing here grows with the number of rows.
+    `human` has labels by query and document id, 1 for a false negative, `people` verdicts by pair,
+    which decide whatever the stages say (`by_people` counts them); `against_human` compares each
+    stage, and last what all would have decided, with both; `orders` each stage with its twin on the
+    double rows. Nothing here grows with the number of rows.
     """
 
     stages: Sequence[Stage]
@@ -72,11 +74,13 @@ class Cascade:
     double: float = 0.0
     seed: int = 0
     human: Mapping[tuple[str, str], bool] = field(default_factory=dict)
+    people: Mapping[str, Verdict] = field(default_factory=dict)
     tallies: list[StageTally] = field(init=False)
     agreements: dict[int, Agreement] = field(init=False)
     against_human: list[Agreement] = field(init=False)
     orders: dict[int, Agreement] = field(init=False)
     states: Counter[str] = field(default_factory=Counter)
+    by_people: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.tallies = [StageTally(s.judge.label, s.judge.price) for s in self.stages]
@@ -101,18 +105,21 @@ class Cascade:
         found = [[_unasked(row, at) for at in range(len(row.negatives))] for row in rows]
         pending = [[at for at, o in enumerate(row) if not o.why] for row in found]
         sampled = [self._sampled(row) for row in rows]
+        said = [self._said(row) for row in rows]
+        labels = [self._labels(row, verdicts) for row, verdicts in zip(rows, said, strict=True)]
         for number in range(len(self.stages)):
             judged = self._ask(self.stages[number].judge, number, rows, pending)
             self._turn(number, rows, pending, sampled, judged)
             for at, judgement in enumerate(judged):
                 if judgement is None:
                     continue
-                self._check(number, rows[at], pending[at], judgement.verdicts)
+                self._check(number, labels[at], pending[at], judgement.verdicts)
                 left = self._settle(number, judgement, pending[at], found[at], sampled[at])
                 pending[at] = left
-        for row, outcomes in zip(rows, found, strict=True):
+        for at, outcomes in enumerate(found):
+            self._check(-1, labels[at], range(len(outcomes)), [o.verdict for o in outcomes])
+            self._overrule(outcomes, said[at])
             self.states.update(f"unknown:{o.why}" if o.why else o.state for o in outcomes)
-            self._check(-1, row, range(len(outcomes)), [o.verdict for o in outcomes])
         return found
 
     def _turn(
@@ -131,6 +138,8 @@ class Cascade:
         for one, other in zip(judged, self._ask(twin, number, rows, places), strict=True):
             if one is not None and other is not None:
                 for left, right in zip(one.verdicts, other.verdicts, strict=True):
+                    if left.by_person or right.by_person:
+                        continue
                     flags = (is_false_negative(v, self.counted) for v in (left, right))
                     self.orders[number].add(*flags)
 
@@ -192,22 +201,51 @@ class Cascade:
         if table is None:
             return
         for earlier, now in zip(before, verdicts, strict=True):
-            if earlier.stage != number - 1:
+            if earlier.stage != number - 1 or earlier.verdict.by_person or now.by_person:
                 continue
             left = is_false_negative(earlier.verdict, self.counted)
             table.add(left, is_false_negative(now, self.counted))
 
+    def _said(self, row: TrainingRow) -> dict[int, Verdict]:
+        """What people said about the row's negatives, by place."""
+        if not self.people:
+            return {}
+        places = [at for at in range(len(row.negatives)) if not _unasked(row, at).why]
+        keys = pair_keys(_case(row, places))
+        return {a: self.people[k] for a, k in zip(places, keys, strict=True) if k in self.people}
+
+    def _labels(self, row: TrainingRow, said: Mapping[int, Verdict]) -> dict[int, bool]:
+        """A person's word on the row's negatives by place; labels of the file come first."""
+        labels = {at: v.relevant for at, v in said.items() if v.relevant is not None}
+        if self.human and row.query_id is not None:
+            for at, doc in enumerate(row.negatives):
+                label = self.human.get((row.query_id, doc.id or ""))
+                if label is not None:
+                    labels[at] = label
+        return labels
+
+    def _overrule(self, outcomes: list[Outcome], said: Mapping[int, Verdict]) -> None:
+        for at, verdict in said.items():
+            if verdict.relevant is None:
+                self.by_people["disagree"] += 1
+            else:
+                self.by_people["decided"] += 1
+                outcomes[at] = Outcome(
+                    "false_negative" if verdict.relevant else "clean", -1, verdict
+                )
+
     def _check(
-        self, number: int, row: TrainingRow, places: Iterable[int], verdicts: Sequence[Verdict]
+        self,
+        number: int,
+        labels: Mapping[int, bool],
+        places: Iterable[int],
+        verdicts: Sequence[Verdict],
     ) -> None:
-        """Compare verdicts with the human's, where there are any."""
-        if not self.human or row.query_id is None:
-            return
+        """Compare verdicts with a person's, where there are both."""
         for at, verdict in zip(places, verdicts, strict=True):
-            label = self.human.get((row.query_id, row.negatives[at].id or ""))
-            if label is not None:
-                table = self.against_human[number]
-                table.add(is_false_negative(verdict, self.counted), label)
+            if at in labels and not verdict.by_person:
+                flag = is_false_negative(verdict, self.counted)
+                self.against_human[number].add(flag, labels[at])
 
     def _sampled(self, row: TrainingRow) -> bool:
         if not self.double:
@@ -228,8 +266,12 @@ def _cases(rows: Sequence[TrainingRow], pending: Sequence[Sequence[int]]) -> Ite
     """The undecided pairs of each row."""
     for at, (row, places) in enumerate(zip(rows, pending, strict=True)):
         if places:
-            truths = tuple(doc for doc in row.positives if doc.known)
-            yield Case(_name(row, at), row.query, truths, tuple(row.negatives[p] for p in places))
+            yield _case(row, places, _name(row, at))
+
+
+def _case(row: TrainingRow, places: Iterable[int], name: str = "") -> Case:
+    truths = tuple(doc for doc in row.positives if doc.known)
+    return Case(name, row.query, truths, tuple(row.negatives[at] for at in places))
 
 
 def _name(row: TrainingRow, at: int) -> str:

@@ -44,12 +44,14 @@ class Verdict:
 
     `vs_truth` compares a relevant document with the truths ("na": it is not relevant, or the
     judge does not compare); `probability` is that of "relevant", in [0, 1], if the judge has one.
+    `by_person`: a person said it, so that no judge was asked.
     """
 
     relevant: bool | None
     vs_truth: VsTruth | None = None
     probability: float | None = None
     why: str = ""
+    by_person: bool = False
 
 
 UNKNOWN = Verdict(None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -52,18 +52,10 @@ class ScriptedConfig(Section):
     function: str = Field("", description="package.module:function, on PYTHONPATH")
 
 
-class StageConfig(Section):
-    """One judge of the cascade, and what it leaves to the next one."""
+class JudgeConfig(Section):
+    """One judge, and the settings of its kind."""
 
-    judge: JudgeKind
-    forward: Forward | None = Field(
-        None,
-        description="what goes on: unsure, what has no verdict; relevant, what is relevant too;"
-        " row, all of a row with one of either; null: as suits the judge",
-    )
-    expect: float = Field(
-        1.0, gt=0, le=1, description="share of the pairs that goes on; for --dry-run alone"
-    )
+    judge: JudgeKind = Field(description="who judges; its settings are in the section it names")
     near: float | None = Field(
         0.8, gt=0, le=1, description="duplicates: Jaccard index of near copies; null: equal texts"
     )
@@ -73,18 +65,31 @@ class StageConfig(Section):
     local: LocalConfig = LocalConfig()
     scripted: ScriptedConfig = ScriptedConfig()
 
-    @property
-    def goes_on(self) -> Forward:
-        """`forward`, or what suits the judge."""
-        return self.forward or _FORWARD[self.judge]
-
     @model_validator(mode="after")
-    def _has_a_function(self) -> StageConfig:
+    def _has_a_function(self) -> Self:
         if self.judge == "scripted" and ":" not in self.scripted.function:
             raise ValueError(
                 "judge=scripted needs scripted.function, as in package.module:function"
             )
         return self
+
+
+class StageConfig(JudgeConfig):
+    """One judge of the cascade, and what it leaves to the next one."""
+
+    forward: Forward | None = Field(
+        None,
+        description="what goes on: unsure, what has no verdict; relevant, what is relevant too;"
+        " row, all of a row with one of either; null: as suits the judge",
+    )
+    expect: float = Field(
+        1.0, gt=0, le=1, description="share of the pairs that goes on; for --dry-run alone"
+    )
+
+    @property
+    def goes_on(self) -> Forward:
+        """`forward`, or what suits the judge."""
+        return self.forward or _FORWARD[self.judge]
 
 
 class RelabelConfig(FolderConfig):

@@ -5,41 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Literal, Protocol
 
 import pyarrow as pa
 
 from ...core.errors import PyriteError
 from ..formats.layouts import JsonLines, parquet_schema, write_parquet
+from ..formats.ledger import Ledger
 from ..formats.packed import plain_suffix
 from ..formats.run import RunFormat
+from ..formats.target import Shape
+from ..formats.targets_inline import PASSAGE_ROWS, FlagTarget, TevatronTarget
+from ..formats.texts_out import TextsOut
 from ..negatives_file import FILE
 from ..training_file import TrainingFile
-from ..training_row import Doc, Record, TrainingRow
+from ..training_row import Record, TrainingRow
 from .operations import Edit, Operation, edited
 
 Out = Literal["same", "tevatron", "flag", "parquet"]
 # of each negative, beside them: the probability that it is a false one, null where unknown
 WEIGHT = "false_negative"
 _WEIGHTS = pa.field(WEIGHT, pa.list_(pa.float32()))
-_PASSAGES = pa.list_(
-    pa.struct(
-        [
-            ("docid", pa.string()),
-            ("title", pa.string()),
-            ("text", pa.string()),
-            ("score", pa.float64()),
-        ]
-    )
-)
-_ROWS = pa.schema(
-    [
-        ("query_id", pa.string()),
-        ("query", pa.string()),
-        ("positive_passages", _PASSAGES),
-        ("negative_passages", _PASSAGES),
-    ]
-)
 
 
 class RowWriter(Protocol):
@@ -86,7 +72,7 @@ class SameWriter:
 
 @dataclass(frozen=True, slots=True)
 class NewWriter:
-    """Whole rows in a format of their own; fields that this does not know are left behind."""
+    """Whole rows as `convert` writes them; parquet leaves fields that it does not know behind."""
 
     out: Out
     weighted: bool = False
@@ -104,11 +90,12 @@ class NewWriter:
                 f"line {row.line}: holds an id without a text, which out={self.out} cannot hold;"
                 " name all texts, or set out=same"
             )
-        return _flag(after) if self.out == "flag" else _tevatron(after)
+        return _record(after, self.out)
 
     def write(self, handle: IO[bytes], records: Iterable[Record], out: Path) -> None:
         if self.out == "parquet":
-            write_parquet(handle, records, _ROWS.append(_WEIGHTS) if self.weighted else _ROWS)
+            weights = [_WEIGHTS] if self.weighted else []
+            write_parquet(handle, records, pa.schema([*PASSAGE_ROWS, *weights]))
         else:
             JsonLines().write(handle, records, out, out)
 
@@ -160,28 +147,8 @@ def with_weights(record: Record, weights: Sequence[float | None]) -> Record:
     return {**record, WEIGHT: list(weights)}
 
 
-def _tevatron(row: TrainingRow) -> Record:
-    return {
-        "query_id": row.query_id or str(row.line),
-        "query": row.query,
-        "positive_passages": [_passage(doc) for doc in row.positives],
-        "negative_passages": [_passage(doc) for doc in row.negatives],
-    }
-
-
-def _passage(doc: Doc) -> dict[str, Any]:
-    passage: dict[str, Any] = {"docid": doc.id, "title": doc.title, "text": doc.text}
-    return passage if doc.score is None else {**passage, "score": doc.score}
-
-
-def _flag(row: TrainingRow) -> Record:
-    record: Record = {"query": row.query}
-    for name, docs in (("pos", row.positives), ("neg", row.negatives)):
-        record[name] = [doc.full for doc in docs]
-    for name, docs in (("pos", row.positives), ("neg", row.negatives)):
-        if all(doc.score is not None for doc in (*row.positives, *row.negatives)):
-            record[f"{name}_scores"] = [doc.score for doc in docs]
-    for name, docs in (("pos", row.positives), ("neg", row.negatives)):
-        if all(doc.id is not None for doc in (*row.positives, *row.negatives)):
-            record[f"{name}_id"] = [doc.id for doc in docs]
-    return record
+def _record(row: TrainingRow, out: Out) -> Record:
+    """The row as `convert` writes it; what it cannot hold stays behind."""
+    ledger = Ledger("", f"out={out}")
+    target = FlagTarget if out == "flag" else TevatronTarget
+    return target(ledger, Shape(), TextsOut(ledger)).record(row)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -15,6 +16,7 @@ from .cascade import Cascade, Outcome
 from .operations import Edit
 
 NOTES, POSITIVES = "verdicts.jsonl", "positives.tsv"
+PERSON = "person"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Notes:
     labels: tuple[str, ...]
     pairs: IO[bytes]
     positives: IO[bytes] | None
+    rows: Iterator[int] = field(default_factory=lambda: count(1))
 
     @classmethod
     @contextmanager
@@ -43,24 +46,27 @@ class Notes:
 
     def add(self, row: TrainingRow, outcomes: Sequence[Outcome], edit: Edit) -> None:
         """Note a row's pairs, and those of its negatives that became positives."""
+        number = next(self.rows)
         for at, outcome in enumerate(outcomes):
             if outcome.state != "clean":
-                self.pairs.write((self._line(row, at, outcome) + "\n").encode())
+                self.pairs.write((self._line(number, row, at, outcome) + "\n").encode())
         if self.positives is not None and not edit.dropped:
             for at in edit.promoted:
                 line = f"{row.query_id}\t{row.negatives[at].id}\t1\n"
                 self.positives.write(line.encode())
 
-    def _line(self, row: TrainingRow, at: int, outcome: Outcome) -> str:
+    def _line(self, number: int, row: TrainingRow, at: int, outcome: Outcome) -> str:
         verdict = outcome.verdict
+        judge = self.labels[outcome.stage] if outcome.stage >= 0 else None
         note = {
+            "row": number,
             "line": row.line,
             "query_id": row.query_id,
             "negative": at + 1,
             "doc_id": row.negatives[at].id,
             "state": outcome.state,
             "unknown": outcome.why or None,
-            "stage": self.labels[outcome.stage] if outcome.stage >= 0 else None,
+            "stage": PERSON if verdict.by_person else judge,
             "vs_truth": verdict.vs_truth,
             "probability": verdict.probability,
             "why": verdict.why,

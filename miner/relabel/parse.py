@@ -39,7 +39,7 @@ SCHEMA: dict[str, Any] = {
 }
 
 
-class _Malformed(ValueError):
+class Malformed(ValueError):
     """The reply is not what was asked for."""
 
 
@@ -52,7 +52,7 @@ def parse_reply(text: str, documents: int) -> tuple[State, tuple[Verdict, ...]]:
     """
     unknown = (UNKNOWN,) * documents
     try:
-        found = [_verdict(item) for item in _items(text)]
+        found = [_verdict(item) for item in items_of(text, "verdicts")]
     # ValueError: no JSON, a number with thousands of digits, half a surrogate pair
     except (ValueError, RecursionError):
         return "parse_error", unknown
@@ -61,34 +61,38 @@ def parse_reply(text: str, documents: int) -> tuple[State, tuple[Verdict, ...]]:
     return "ok", tuple(verdict for _, verdict in sorted(found, key=lambda pair: pair[0]))
 
 
-def _items(text: str) -> list[Any]:
+def items_of(text: str, name: str) -> list[Any]:
+    """The list that is the one field, `name`, of a JSON object; a Markdown fence is allowed.
+
+    Raises ValueError or RecursionError for anything else, a field that stands twice included.
+    """
     fenced = _FENCED.fullmatch(text)
     reply = json.loads(fenced.group(1) if fenced else text, object_pairs_hook=_object)
-    if not isinstance(reply, dict) or set(reply) != {"verdicts"}:
-        raise _Malformed
-    items = reply["verdicts"]
+    if not isinstance(reply, dict) or set(reply) != {name}:
+        raise Malformed
+    items = reply[name]
     if not isinstance(items, list):
-        raise _Malformed
+        raise Malformed
     return items
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) != len(pairs):
-        raise _Malformed
+        raise Malformed
     return dict(pairs)
 
 
 def _verdict(item: Any) -> tuple[int, Verdict]:
     if not isinstance(item, dict) or set(item) != _FIELDS:
-        raise _Malformed
+        raise Malformed
     number, relevant = item["doc"], item["relevant"]
     versus, why = item["vs_truth"], item["why"]
     # True is an int to Python
     if type(number) is not int or type(relevant) is not bool or not isinstance(why, str):
-        raise _Malformed
+        raise Malformed
     if not isinstance(versus, str) or versus not in get_args(VsTruth):
-        raise _Malformed
+        raise Malformed
     if relevant == (versus == "na"):
-        raise _Malformed
+        raise Malformed
     why.encode("utf-8")
     return number, Verdict(relevant, versus, None, why)  # type: ignore[arg-type]

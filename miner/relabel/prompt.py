@@ -27,16 +27,21 @@ _CUT = " [...]"
 _VERDICT_TOKENS = 40
 
 
-class PromptConfig(Section):
-    """What a language model is shown."""
+class ShownConfig(Section):
+    """Instructions, and how much of a text a language model is shown."""
 
     prompt: str = Field("relevance-1", description="a prompt of ours, or the path of a .md file")
+    max_chars: int | None = Field(
+        8000, ge=1, description="of one text; longer ones are cut and counted; null: never cut"
+    )
+
+
+class PromptConfig(ShownConfig):
+    """What a language model that judges documents is shown."""
+
     most_documents: int = Field(25, ge=1, le=1000, description="in one call; more are split")
     most_tokens: int = Field(
         32768, ge=256, description="of one call's prompt, as UTF-8 bytes / 4; more are split"
-    )
-    max_chars: int | None = Field(
-        8000, ge=1, description="of one text; longer ones are cut and counted; null: never cut"
     )
 
 
@@ -93,12 +98,7 @@ class Prompt:
         parts += [(f"TRUTH {i}", self._shown(doc)) for i, doc in enumerate(case.truths, 1)]
         documents = [case.documents[i] for i in order]
         parts += [(f"DOCUMENT {i}", self._shown(doc)) for i, doc in enumerate(documents, 1)]
-        code = _code([text for _, text in parts])
-        lines = [f"The code is {code}."]
-        for name, text in parts:
-            lines += [f"[{code}] {name}", text]
-        lines += [f"[{code}] END", f"Judge the documents 1 to {len(documents)}, each once."]
-        return "\n".join(lines)
+        return fenced(parts, f"Judge the documents 1 to {len(documents)}, each once.")
 
     def tokens(self, case: Case) -> int:
         """Prompt tokens of one call with all documents of the case, as UTF-8 bytes / 4."""
@@ -112,16 +112,14 @@ class Prompt:
     def cut_texts(self, case: Case) -> int:
         """How many of the case's texts are longer than `max_chars`."""
         limit = self.config.max_chars
-        texts = [case.query, *(_titled(doc) for doc in (*case.truths, *case.documents))]
+        texts = [case.query, *(titled(doc) for doc in (*case.truths, *case.documents))]
         return 0 if limit is None else sum(len(text) > limit for text in texts)
 
     def _shown(self, doc: Doc) -> str:
-        return self._cut(_titled(doc))
+        return self._cut(titled(doc))
 
     def _cut(self, text: str) -> str:
-        limit = self.config.max_chars
-        whole = limit is None or len(text) <= limit
-        return break_marks(text if whole else text[:limit] + _CUT)
+        return cut(text, self.config.max_chars)
 
 
 def in_place(order: list[int], shown: Sequence[Verdict]) -> tuple[Verdict, ...]:
@@ -130,8 +128,24 @@ def in_place(order: list[int], shown: Sequence[Verdict]) -> tuple[Verdict, ...]:
     return tuple(verdict for _, verdict in back)
 
 
-def _titled(doc: Doc) -> str:
+def titled(doc: Doc) -> str:
+    """A document as a language model reads it."""
     return f"Title: {doc.title}\n{doc.text}" if doc.title else doc.text
+
+
+def cut(text: str, limit: int | None) -> str:
+    """The first `limit` characters of a text, its control marks broken."""
+    whole = limit is None or len(text) <= limit
+    return break_marks(text if whole else text[:limit] + _CUT)
+
+
+def fenced(parts: Sequence[tuple[str, str]], closing: str) -> str:
+    """Named texts between lines that none of them can hold, and what is asked about them."""
+    code = _code([text for _, text in parts])
+    lines = [f"The code is {code}."]
+    for name, text in parts:
+        lines += [f"[{code}] {name}", text]
+    return "\n".join([*lines, f"[{code}] END", closing])
 
 
 def _code(texts: list[str]) -> str:
@@ -149,9 +163,16 @@ def load_prompt(config: PromptConfig, seed: int, knob: str) -> Prompt:
 
     Raises PyriteError if there is none, or if it is empty.
     """
-    folder = resources.files(__package__).joinpath("prompts")
+    return Prompt(load_instructions(config.prompt, str(__package__), knob), config, seed)
+
+
+def load_instructions(name: str, package: str, knob: str) -> str:
+    """The text of one of the files in `prompts` of a package, or of a file of the user's.
+
+    Errors name the configuration section `knob`. Raises PyriteError as `load_prompt`.
+    """
+    folder = resources.files(package).joinpath("prompts")
     own = {entry.name.removesuffix(".md"): entry for entry in folder.iterdir()}
-    name = config.prompt
     try:
         text = (own[name] if name in own else Path(name)).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -162,4 +183,4 @@ def load_prompt(config: PromptConfig, seed: int, knob: str) -> Prompt:
         ) from error
     if not text.strip():
         raise PyriteError(f"{knob}.prompt={name!r}: the file is empty; write instructions into it")
-    return Prompt(text, config, seed)
+    return text

@@ -31,6 +31,8 @@ from .estimate import StageEstimate, estimate
 from .formats_out import RowWriter, row_writer
 from .human_labels import read_human
 from .notes import NOTES, POSITIVES, Notes
+from .paid_store import STORE
+from .people import read_people
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +75,11 @@ def relabel(config: RelabelConfig, judges: Sequence[Judge] | None = None) -> Rel
     folder = config.run_folder / FOLDER
     _refuse_own(file, folder / writer.name)
     human = read_human(Path(config.human)) if config.human else {}
-    with built(config, judges) as (stages, before):
+    people = read_people(config.cache / STORE)
+    with built(config, judges, people) as (stages, before):
         if config.dry_run:
             return _estimated(config, file, folder, stages)
-        cascade = Cascade(stages, config.counted, config.double_judge, config.seed, human)
+        cascade = Cascade(stages, config.counted, config.double_judge, config.seed, human, people)
         return _run(config, file, writer, folder, cascade, before)
 
 
@@ -178,12 +181,14 @@ def report_of(repair: Repair) -> dict[str, Any]:
         {name: value for name, value in tally.as_json().items() if name not in spent}
         for tally in cascade.tallies
     ]
+    compared = cascade.human or cascade.by_people
     return {
         "operation": repair.config.operation,
         **repair.tally.as_json(),
         "states": dict(sorted(cascade.states.items())),
+        "by_people": dict(sorted(cascade.by_people.items())),
         "stages": stages,
         "between_stages": [a.as_json() for _, a in sorted(cascade.agreements.items())],
         "orders": [a.as_json() for _, a in sorted(cascade.orders.items())],
-        "human": [a.as_json() for a in cascade.against_human] if cascade.human else [],
+        "human": [a.as_json() for a in cascade.against_human] if compared else [],
     }

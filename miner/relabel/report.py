@@ -8,6 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from .estimate import StageEstimate
 from .relabel import Relabelled
 
 _RULINGS = ("seen", "clean", "false_negative", "forwarded", "unknown")
@@ -44,6 +45,9 @@ def rows_table(done: Relabelled) -> Table:
     table.add_row("pairs", f"{report['pairs']:,}")
     for name, count in report["states"].items():
         table.add_row(f"  {_words(name)}", f"{count:,}")
+    for name, count in report["by_people"].items():
+        words = {"decided": "decided by people", "disagree": "people disagree"}
+        table.add_row(f"  of these {words[name]}", f"{count:,}")
     names = {"keep": "stay negatives", "promoted": "are positives now", "copies": "copies, gone"}
     for name, count in report["negatives"].items():
         if count:
@@ -56,8 +60,11 @@ def rows_table(done: Relabelled) -> Table:
 def agreements_table(done: Relabelled) -> Table | None:
     """Two judges on the same pairs; None where nothing was judged twice."""
     found = [*done.report["between_stages"], *done.report["orders"], *done.report["human"]]
-    if not found:
-        return None
+    return agreement_table(found) if found else None
+
+
+def agreement_table(found: Sequence[Mapping[str, Any]]) -> Table:
+    """A row for each `Agreement` as JSON."""
     table = Table(title="agreement", title_justify="left")
     table.add_column("first")
     table.add_column("second")
@@ -71,14 +78,14 @@ def agreements_table(done: Relabelled) -> Table | None:
     return table
 
 
-def estimate_table(done: Relabelled) -> Table:
+def estimate_table(estimates: Sequence[StageEstimate]) -> Table:
     """What a dry run expects of each stage, and in all."""
     table = Table(title="estimate: nothing was asked or written", title_justify="left")
     table.add_column("stage")
     names = ("pairs", "calls", "prompt_tokens", "completion_tokens")
     for name in (*names, "cost"):
         table.add_column(_words(name), justify="right")
-    rows = [one.as_json() for one in done.estimates]
+    rows = [one.as_json() for one in estimates]
     for row in (*rows, _total(rows, names)):
         counts = [f"{row[name]:,.0f}" for name in names]
         table.add_row(escape(str(row["stage"])), *counts, f"{row['cost']:,.4f}")

@@ -6,22 +6,13 @@ so that all readers see the same; a person may change theirs.
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-import threading
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from typing import ClassVar
 
 from ...core.digest import digest_texts
-from ...core.errors import PyriteError
 from ..training_row import Doc
-from .budget import Spent
 from .case import Case, Judgement, Verdict
+from .paid_store import Call, PaidStore
 
-_SCHEMA = 1
-_BUSY_S = 60.0
-_BUSY_PAUSE_S = 0.01
 _HUMAN = "human:"
 _MOST_VARIABLES = 500
 _TABLES = """
@@ -30,12 +21,6 @@ CREATE TABLE IF NOT EXISTS verdicts (
     relevant INTEGER, vs_truth TEXT, probability REAL, why TEXT NOT NULL,
     PRIMARY KEY (judge, pair)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS calls (
-    id INTEGER PRIMARY KEY, run TEXT NOT NULL, judge TEXT NOT NULL, state TEXT NOT NULL,
-    attempts INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-    cost REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS calls_of_run ON calls (run);
 """
 _REPLACE = (
     "DO UPDATE SET relevant = excluded.relevant, vs_truth = excluded.vs_truth,"
@@ -43,66 +28,10 @@ _REPLACE = (
 )
 
 
-class VerdictStore:
+class VerdictStore(PaidStore):
     """The verdicts in one file, for all judges and runs; usable from several threads."""
 
-    def __init__(self, path: Path, run: str = "") -> None:
-        """Open the file, or make it; `run` names whose calls are recorded.
-
-        Raises PyriteError if the file is no store of this version or cannot be written.
-        """
-        self.path = path
-        self.run = run
-        self._lock = threading.Lock()
-        with self._sqlite():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # no implicit transactions: each begins and ends below
-            self._db = sqlite3.connect(
-                path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-            )
-            try:
-                self._prepare()
-            except BaseException:
-                self._db.close()
-                raise
-
-    def _prepare(self) -> None:
-        self._to_wal()
-        # a reply that has been paid for must outlive a power cut
-        self._db.execute("PRAGMA synchronous=FULL")
-        with self._transaction():
-            (schema,) = self._db.execute("PRAGMA user_version").fetchone()
-            if schema not in (0, _SCHEMA):
-                raise PyriteError(
-                    f"{self.path}: a verdict store of schema {schema}, this version reads"
-                    f" {_SCHEMA}; name another file"
-                )
-            for statement in _TABLES.split(";"):
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version={_SCHEMA}")
-
-    def _to_wal(self) -> None:
-        """SQLite does not wait by itself where several make the same new file at once."""
-        until = time.monotonic() + _BUSY_S
-        while True:
-            try:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                    raise
-            time.sleep(_BUSY_PAUSE_S)
-
-    def close(self) -> None:
-        """Close the file; what was put is in it already."""
-        with self._lock:
-            self._db.close()
-
-    def __enter__(self) -> VerdictStore:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    _tables: ClassVar[str] = _TABLES
 
     def get(self, judge_key: str, case: Case) -> tuple[Verdict | None, ...]:
         """The judge's verdict on each document of the case, None where there is none."""
@@ -137,29 +66,8 @@ class VerdictStore:
                     f" ON CONFLICT (judge, pair) {conflict}",
                     rows,
                 )
-            self._db.execute(
-                "INSERT INTO calls (run, judge, state, attempts, prompt_tokens, completion_tokens,"
-                " cost) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    self.run,
-                    judge_key,
-                    judgement.state,
-                    judgement.attempts,
-                    judgement.prompt_tokens,
-                    judgement.completion_tokens,
-                    cost,
-                ),
-            )
-
-    def spent(self) -> Spent:
-        """What the calls of this store's `run` took, in every process so far."""
-        with self._sqlite(), self._lock:
-            (calls, cost) = self._db.execute(
-                "SELECT COALESCE(SUM(attempts), 0), COALESCE(SUM(cost), 0) FROM calls"
-                " WHERE run = ?",
-                (self.run,),
-            ).fetchone()
-        return Spent(int(calls), float(cost))
+            tokens = judgement.prompt_tokens, judgement.completion_tokens
+            self._record(judge_key, Call(judgement.state, judgement.attempts, *tokens, cost))
 
     def humans(self) -> list[str]:
         """The judge keys of persons, sorted."""
@@ -170,26 +78,34 @@ class VerdictStore:
             ).fetchall()
         return [str(row[0]) for row in rows]
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        # IMMEDIATE: the lock is waited for here, not found missing halfway
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+    def said_by_people(self) -> list[tuple[str, str, Verdict]]:
+        """Name, pair and verdict of all that people said, sorted by name and pair."""
+        with self._sqlite(), self._lock:
+            rows = self._db.execute(
+                "SELECT judge, pair, relevant, vs_truth, probability, why FROM verdicts"
+                " WHERE judge >= ? AND judge < ? ORDER BY judge, pair",
+                (_HUMAN, _HUMAN[:-1] + ";"),
+            ).fetchall()
+        return [(row[0][len(_HUMAN) :], row[1], _verdict(*row[2:])) for row in rows]
 
-    @contextlib.contextmanager
-    def _sqlite(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise PyriteError(
-                f"{self.path}: not usable as a verdict store ({error}); check the file, the free"
-                " space and the rights, or name another file on a local disk"
-            ) from error
+    def said_of(self, pair: str) -> dict[str, Verdict]:
+        """What people said about one pair, by name."""
+        with self._sqlite(), self._lock:
+            rows = self._db.execute(
+                "SELECT judge, relevant, vs_truth, probability, why FROM verdicts"
+                " WHERE judge >= ? AND judge < ? AND pair = ?",
+                (_HUMAN, _HUMAN[:-1] + ";", pair),
+            ).fetchall()
+        return {row[0][len(_HUMAN) :]: _verdict(*row[1:]) for row in rows}
+
+    def withdraw(self, name: str, case: Case) -> None:
+        """Forget what a person said about the documents of the case."""
+        key = human_key(name)
+        with self._sqlite(), self._lock, self._transaction():
+            self._db.executemany(
+                "DELETE FROM verdicts WHERE judge = ? AND pair = ?",
+                [(key, pair) for pair in pair_keys(case)],
+            )
 
 
 def human_key(name: str) -> str:

@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .core.config import load_config
     from .core.errors import PyriteError
-    from .eval.evaluate import EvalConfig, Evaluation, evaluate
+    from .eval.compare import CompareOptions, compare_runs
+    from .eval.compared import Compared
+    from .eval.config import EvalConfig
+    from .eval.evaluate import evaluate
+    from .eval.evaluate_all import evaluate_all
+    from .eval.nevir import NevirConfig, PairedAccuracy, nevir
+    from .eval.results import Evaluation
+    from .miner.convert.convert import Converted, ConvertOptions, convert
+    from .miner.made.config import MakeConfig
+    from .miner.made.make import Made, make
     from .miner.mine import MineConfig, Mined, mine
+    from .miner.relabel.calibrate import Calibrated, calibrate
     from .miner.relabel.config import RelabelConfig
     from .miner.relabel.relabel import Relabelled, relabel
     from .trainers.run_config import TrainConfig
@@ -28,15 +38,30 @@ except PackageNotFoundError:
 _HOMES = {
     "load_config": "core.config",
     "PyriteError": "core.errors",
-    "EvalConfig": "eval.evaluate",
-    "Evaluation": "eval.evaluate",
+    "CompareOptions": "eval.compare",
+    "compare_runs": "eval.compare",
+    "Compared": "eval.compared",
+    "NevirConfig": "eval.nevir",
+    "PairedAccuracy": "eval.nevir",
+    "nevir": "eval.nevir",
+    "EvalConfig": "eval.config",
+    "Evaluation": "eval.results",
     "evaluate": "eval.evaluate",
+    "evaluate_all": "eval.evaluate_all",
     "audit": "miner.audit",
+    "ConvertOptions": "miner.convert.convert",
+    "Converted": "miner.convert.convert",
+    "convert": "miner.convert.convert",
     "suggest": "miner.suggest",
     "truth_test": "miner.truth",
+    "MakeConfig": "miner.made.config",
+    "Made": "miner.made.make",
+    "make": "miner.made.make",
     "MineConfig": "miner.mine",
     "Mined": "miner.mine",
     "mine": "miner.mine",
+    "Calibrated": "miner.relabel.calibrate",
+    "calibrate": "miner.relabel.calibrate",
     "RelabelConfig": "miner.relabel.config",
     "Relabelled": "miner.relabel.relabel",
     "relabel": "miner.relabel.relabel",
@@ -46,10 +71,19 @@ _HOMES = {
 }
 
 __all__ = [
+    "Calibrated",
+    "CompareOptions",
+    "Compared",
+    "ConvertOptions",
+    "Converted",
     "EvalConfig",
     "Evaluation",
+    "Made",
+    "MakeConfig",
     "MineConfig",
     "Mined",
+    "NevirConfig",
+    "PairedAccuracy",
     "PyriteError",
     "RelabelConfig",
     "Relabelled",
@@ -57,9 +91,15 @@ __all__ = [
     "Trained",
     "__version__",
     "audit",
+    "calibrate",
+    "compare_runs",
+    "convert",
     "evaluate",
+    "evaluate_all",
     "load_config",
+    "make",
     "mine",
+    "nevir",
     "relabel",
     "suggest",
     "train",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..budget import Budget
-from ..case import Judge
+from ..case import Judge, Verdict
 from ..verdict_store import VerdictStore
 from .answerer import Answerer
 from .config import ChatConfig, CrossConfig, LocalConfig
@@ -13,15 +15,21 @@ JudgeSection = ChatConfig | LocalConfig | CrossConfig
 
 
 def build_judge(
-    section: JudgeSection, store: VerdictStore, budget: Budget, seed: int, knob: str
+    section: JudgeSection,
+    store: VerdictStore,
+    budget: Budget,
+    seed: int,
+    knob: str,
+    people: Mapping[str, Verdict] | None = None,
 ) -> Judge:
     """The judge that `section` describes, with its replies in `store`.
 
+    It is not asked about pairs that `people` decided, unless the store has its own verdict.
     `seed` decides the order in which a language model is shown documents: give each stage its own.
     Errors name the configuration section `knob`. Raises PyriteError if the section lacks something,
     and MissingExtraError for a chat server without the package `openai`.
     """
-    return StoredJudge(_answerer(section, budget, seed, knob), store, budget)
+    return StoredJudge(_answerer(section, budget, seed, knob), store, budget, people)
 
 
 def _answerer(section: JudgeSection, budget: Budget, seed: int, knob: str) -> Answerer:

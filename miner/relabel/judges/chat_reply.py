@@ -24,16 +24,22 @@ class ChatReply:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
+    def words(self) -> tuple[State, str]:
+        """The state `ok` and what the model wrote, or why there is nothing to read."""
+        if self.refused or self.finish == "content_filter":
+            return "refused", ""
+        if self.finish == "length":
+            return "truncated", ""
+        if self.text is None:
+            return "parse_error", ""
+        return "ok", self.text
+
     def read(self, documents: int) -> tuple[State, tuple[Verdict, ...]]:
         """The state, and the verdicts in the order in which the documents were shown."""
-        unknown = (UNKNOWN,) * documents
-        if self.refused or self.finish == "content_filter":
-            return "refused", unknown
-        if self.finish == "length":
-            return "truncated", unknown
-        if self.text is None:
-            return "parse_error", unknown
-        return parse_reply(self.text, documents)
+        state, text = self.words()
+        if state != "ok":
+            return state, (UNKNOWN,) * documents
+        return parse_reply(text, documents)
 
 
 def chat_reply(body: bytes, section: str) -> ChatReply:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from scipy.special import expit
+import numpy as np
 
 from ....core.cross_encoder import CrossEncoderScorer, PairScorer, score_pairs
 from ....core.digest import digest_json
 from ....core.encoders.common import approximate_lengths
 from ....core.errors import PyriteError
 from ..case import Case, Estimate, Judgement, Verdict
+from ..platt import F64, Platt
 from ..price import FREE, Price
+from .calibration import Scale
 from .config import CrossConfig
 
 
@@ -43,14 +45,32 @@ class CrossAnswerer:
     @functools.cached_property
     def key(self) -> str:
         config = self._config
-        settings = {"bias", "temperature", "low", "high"}
+        band = {"bias": self.platt.bias, "temperature": self.platt.temperature}
         return digest_json(
             {
                 "kind": "cross-encoder",
                 "model": self._scorer.fingerprint,
-                "band": config.model_dump(include=settings),
+                "band": {**band, "low": config.low, "high": config.high},
             }
         )
+
+    @property
+    def scores_key(self) -> str:
+        """Digest of all that decides a raw score, except the pair."""
+        return self._scorer.fingerprint
+
+    @functools.cached_property
+    def platt(self) -> Platt:
+        """How log-odds become probabilities. Raises PyriteError as `Scale.platt`."""
+        config = self._config
+        scale = Scale(config.bias, config.temperature, config.calibration, self._knob)
+        return scale.platt(self.scores_key)
+
+    def raw_scores(self, cases: Iterable[Case]) -> Iterator[tuple[Case, F64]]:
+        """Each case with the log-odds of its documents, float64 [documents]."""
+        for case in cases:
+            scores = score_pairs(self._scorer, *_pairs(case), self._config.batch_tokens)
+            yield case, scores.astype(np.float64)
 
     @property
     def price(self) -> Price:
@@ -64,17 +84,16 @@ class CrossAnswerer:
         return [case]
 
     def cut_texts(self, case: Case) -> int:
-        """0: the tokenizer cuts pairs at `max_length`, which is not looked for before."""
-        return 0
+        """How many documents are cut beside this query, at `max_length` tokens of the two."""
+        return self._scorer.cut_pairs(*_pairs(case))
 
     def estimate(self, part: Case) -> Estimate:
         texts = [part.query + doc.full for doc in part.documents]
         return Estimate(1, int(approximate_lengths(texts).sum()), 0)
 
     def answers(self, part: Case, stop: threading.Event) -> Iterator[Judgement]:
-        queries = [part.query] * len(part.documents)
-        texts = [doc.full for doc in part.documents]
-        scores = score_pairs(self._scorer, queries, texts, self._config.batch_tokens)
+        queries, texts = _pairs(part)
+        ((_, scores),) = self.raw_scores([part])
         verdicts = tuple(self.verdict(float(score)) for score in scores)
         tokens = int(self._scorer.lengths(queries, texts).sum())
         yield Judgement("ok", verdicts, tokens, 0, 1)
@@ -82,7 +101,7 @@ class CrossAnswerer:
     def verdict(self, score: float) -> Verdict:
         """What the log-odds `score` says about a document."""
         config = self._config
-        probability = float(expit((score - config.bias) / config.temperature))
+        probability = float(self.platt.probabilities(np.array(score)))
         why = f"probability {probability:.3f}"
         if probability >= config.high:
             return Verdict(True, None, probability, why)
@@ -95,3 +114,8 @@ class CrossAnswerer:
         if self._given is not None:
             return self._given
         return CrossEncoderScorer(str(self._config.model), self._config, self._knob)
+
+
+def _pairs(case: Case) -> tuple[list[str], list[str]]:
+    """The query beside each document of the case."""
+    return [case.query] * len(case.documents), [doc.full for doc in case.documents]

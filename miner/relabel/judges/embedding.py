@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
-from scipy.special import expit
 
 from ....core.config import Section
 from ....core.digest import digest_json
 from ....core.encoder import F32, Encoder, Role, plan_batches
 from ....core.sbert import EncoderConfig
 from ..case import Case, Estimate, Judgement, Verdict
+from ..platt import F64, Platt
 from ..price import FREE, Price
+from .calibration import Scale, refuse_both
 
 _BLOCK = 512
 
@@ -31,6 +31,9 @@ class EmbeddingConfig(Section):
     relative: bool = Field(True, description="compare with the row's lowest positive")
     bias: float = Field(-0.1, description="the similarity whose probability is 0.5")
     temperature: float = Field(0.05, gt=0, description="how far from the bias it is 0.73")
+    calibration: str | None = Field(
+        None, description="a file by pyrite calibrate, in the place of bias and temperature"
+    )
     low: float = Field(0.5, ge=0, le=1, description="clean below this probability")
     high: float = Field(1.0, ge=0, le=1, description="relevant from this probability on")
 
@@ -38,15 +41,19 @@ class EmbeddingConfig(Section):
     def _ordered(self) -> EmbeddingConfig:
         if self.low > self.high:
             raise ValueError(f"low={self.low} is above high={self.high}; lower low or raise high")
+        refuse_both(self, self.calibration)
         return self
 
 
 class EmbeddingJudge:
     """Calls documents relevant by `EmbeddingConfig`, and abstains between its thresholds."""
 
-    def __init__(self, encoder: Encoder, config: EmbeddingConfig) -> None:
+    def __init__(self, encoder: Encoder, config: EmbeddingConfig, knob: str = "embedding") -> None:
+        """Errors name the configuration section `knob`. Raises PyriteError as `Scale.platt`."""
         self._encoder = encoder
         self._config = config
+        scale = Scale(config.bias, config.temperature, config.calibration, knob)
+        self._platt = scale.platt(self.scores_key)
 
     @property
     def label(self) -> str:
@@ -54,8 +61,19 @@ class EmbeddingJudge:
 
     @property
     def key(self) -> str:
-        settings = self._config.model_dump(mode="json", exclude={"encoder"})
-        return digest_json({"encoder": self._encoder.fingerprint, **settings})
+        settings = self._config.model_dump(mode="json", exclude={"encoder", "calibration"})
+        fitted = {"bias": self._platt.bias, "temperature": self._platt.temperature}
+        return digest_json({"encoder": self._encoder.fingerprint, **settings, **fitted})
+
+    @property
+    def scores_key(self) -> str:
+        """Digest of all that decides a raw score, except the case."""
+        return digest_json([self._encoder.fingerprint, self._config.relative])
+
+    @property
+    def platt(self) -> Platt:
+        """How similarities become probabilities."""
+        return self._platt
 
     @property
     def price(self) -> Price:
@@ -66,6 +84,12 @@ class EmbeddingJudge:
         return None
 
     def judge(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Judgement]]:
+        for case, scores in self.raw_scores(cases):
+            found = self._platt.probabilities(scores)
+            yield case, Judgement("ok", tuple(self._verdict(float(p)) for p in found))
+
+    def raw_scores(self, cases: Iterable[Case]) -> Iterator[tuple[Case, F64]]:
+        """Each case with its documents' similarities, float64 [documents], less the base."""
         left = iter(cases)
         while block := list(islice(left, _BLOCK)):
             queries = self._vectors([case.query for case in block], "query")
@@ -76,16 +100,13 @@ class EmbeddingJudge:
                 stop = start + len(case.truths) + len(case.documents)
                 similarities = vectors[start:stop].astype(np.float64) @ query_D.astype(np.float64)
                 start = stop
-                yield case, Judgement("ok", self._verdicts(similarities, len(case.truths)))
+                truths = len(case.truths)
+                relative = self._config.relative and truths
+                base = float(similarities[:truths].min()) if relative else 0.0
+                yield case, similarities[truths:] - base
 
     def estimate(self, case: Case) -> Estimate:
         return Estimate(0, 0, 0)
-
-    def _verdicts(self, similarities: npt.NDArray[np.float64], truths: int) -> tuple[Verdict, ...]:
-        config = self._config
-        base = float(similarities[:truths].min()) if config.relative and truths else 0.0
-        found = expit((similarities[truths:] - base - config.bias) / config.temperature)
-        return tuple(self._verdict(float(probability)) for probability in found)
 
     def _verdict(self, probability: float) -> Verdict:
         if probability < self._config.low:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -63,12 +63,20 @@ class StoredJudge:
     """A `Judge` around an `Answerer`: looks up, splits, asks in threads, keeps, merges.
 
     Each reply is in the store before its thread does anything else, so a kill loses the calls
-    under way and no more. A pair is never paid for twice, not even if it stands in two cases.
+    under way and no more. A pair is never paid for twice, not even if it stands in two cases. Where
+    the store has no verdict and `people` (by pair) decided, theirs stands in and nothing is asked.
     Memory: the cases under way, and those that share a pair with one of them.
     """
 
-    def __init__(self, answerer: Answerer, store: VerdictStore, budget: Budget) -> None:
+    def __init__(
+        self,
+        answerer: Answerer,
+        store: VerdictStore,
+        budget: Budget,
+        people: Mapping[str, Verdict] | None = None,
+    ) -> None:
         self._answerer = answerer
+        self._people = people or {}
         self._key = answerer.key
         self._store = store
         self._budget = budget
@@ -175,6 +183,10 @@ class StoredJudge:
         keys = pair_keys(case)
         found = self._store.get(self._key, case)
         known = {k: verdict for k, verdict in zip(keys, found, strict=True) if verdict is not None}
+        for key in keys:
+            said = self._people.get(key)
+            if key not in known and said is not None and said.relevant is not None:
+                known[key] = said
         return _Open(case, keys, known, self._answerer.cut_texts(case))
 
     def _parts(self, opened: _Open) -> list[Case]:

@@ -16,12 +16,23 @@ app = typer.Typer(
     name="pyrite",
     help="Mine hard negatives, train on them, measure whether it helped.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 ConfigPath = Annotated[Path, typer.Argument(help="YAML configuration", metavar="CONFIG")]
+
+
+def complete_keys(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Keys of the verb's configuration, for the shell."""
+    from ..completion import complete
+
+    return complete(ctx.info_name, incomplete)
+
+
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="overrides, as sampler.a=0.7", metavar="A.B=C")
+    list[str] | None,
+    typer.Argument(
+        help="overrides, as sampler.a=0.7", metavar="A.B=C", autocompletion=complete_keys
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
 

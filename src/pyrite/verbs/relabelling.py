@@ -34,7 +34,7 @@ def relabel(
     if as_json:
         typer.echo(json.dumps(done.as_json()))
     elif done.estimates:
-        console.print(estimate_table(done))
+        console.print(estimate_table(done.estimates))
     else:
         console.print(stages_table(done))
         console.print(rows_table(done))
@@ -46,3 +46,30 @@ def relabel(
     if done.stopped is not None:
         sys.stderr.write(f"pyrite: {done.stopped}\n")
         raise typer.Exit(_STOPPED)
+
+
+@app.command()
+def calibrate(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    labels: Annotated[
+        str, typer.Option(help="stored: the last stage's verdicts; human; positives: hidden ones")
+    ] = "stored",
+    stage: Annotated[
+        int | None, typer.Option(min=0, help="which to fit, from 0; default: the one there is")
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="most rows to score")] = 2000,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the probabilities of an embedding or cross-encoder judge to labelled pairs."""
+    from ..miner.relabel.calibrate import calibrate as run
+    from ..miner.relabel.calibration_report import reliability_table, sentences
+    from ..miner.relabel.config import RelabelConfig
+
+    done = run(load(RelabelConfig, config, overrides), labels, stage, sample)
+    if as_json:
+        typer.echo(json.dumps(done.data))
+        return
+    Console(width=max(110, Console().width)).print(reliability_table(done))
+    for sentence in sentences(done):
+        typer.echo(sentence)

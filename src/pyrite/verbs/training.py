@@ -48,10 +48,14 @@ def refresh(
     run: Annotated[Path, typer.Argument(help="folder of a run that trains", metavar="RUN")],
     overrides: Overrides = None,
     once: Annotated[bool, typer.Option(help="end after the newest weights there are")] = False,
+    as_json: AsJson = False,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Mine anew whenever a run in training publishes weights, until it has finished."""
     from ..trainers.refresher import refresh as work
 
     made = work(run, overrides or [], once, parent)
+    if as_json:
+        typer.echo(json.dumps({"run": str(run), "generations": made}))
+        return
     typer.echo(f"made {made} generation{'s' * (made != 1)} of {run}")

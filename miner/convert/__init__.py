@@ -1,0 +1,1 @@
+"""The verb `convert`: any format in, any format out, and a card of what came of it."""

@@ -1,0 +1,166 @@
+"""Training rows written as one file, or as a folder with the texts of their ids beside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from ...core.errors import PyriteError
+from ...core.progress import progress
+from ...core.store import atomic_write, write_json
+from ..formats.beside import TextFile, line_of
+from ..formats.layouts import JsonLines, Layout, Parquet, write_object, write_parquet
+from ..formats.ledger import Ledger
+from ..formats.outputs import OUTPUTS, Output, layout_for
+from ..formats.packed import plain_suffix
+from ..formats.target import Shape, Target
+from ..formats.targets_by_id import NemoTarget, RunTarget, ranked
+from ..formats.texts_out import TextSink, TextsOut
+from ..training_row import Record
+from .shape import schema_of, shape_of
+from .source import Rows
+
+_NEMO = pa.schema([("id", pa.string()), ("text", pa.string())])
+
+
+@dataclass(slots=True)
+class Written:
+    """How many rows were read, and how many records came of them."""
+
+    rows: int = 0
+    records: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RowsOut:
+    """A conversion of rows to the format `to`; `split` names the files of judgements."""
+
+    rows: Rows
+    to: str
+    ledger: Ledger
+    shape: Shape
+    split: str
+
+    @classmethod
+    def of(cls, rows: Rows, to: str, ledger: Ledger, negatives: int | None, split: str) -> RowsOut:
+        """Look at all rows first where the format asks for it."""
+        target, shape = OUTPUTS[to].target, Shape()
+        if target.needs_shape:
+            shape = shape_of(rows.read(), negatives, to, every=target.negatives == "one")
+        return cls(rows, to, ledger, shape, split)
+
+    @property
+    def output(self) -> Output:
+        return OUTPUTS[self.to]
+
+    def to_file(self, out: Path) -> Written:
+        """Write `out` alone, atomically; texts of ids are left out and counted."""
+        layout = layout_for(self.output.layouts, plain_suffix(out), self.to, str(out))
+        target = self._target(self.ledger, TextsOut(self.ledger))
+        if target.by_id and not self.rows.by_id:
+            run = isinstance(target, RunTarget)
+            kept = "all texts and positives" if run else "all texts"
+            self.ledger.lose(f"{kept}, which a folder would hold beside the ids", 1)
+        written = Written()
+        with atomic_write(out) as handle:
+            self._write(handle, layout, target, out, written)
+        return written
+
+    def to_folder(self, folder: Path) -> Written:
+        """Write the rows and what lies beside them into an empty folder."""
+        written = Written()
+        with ExitStack() as stack:
+            texts = self._texts(folder, stack)
+            main = folder / self.output.main
+            layout = layout_for(self.output.layouts, plain_suffix(main), self.to, str(main))
+            handle = stack.enter_context(durable(main))
+            self._write(handle, layout, self._target(self.ledger, texts), main, written)
+        # nothing can be read of a run without lines
+        if not main.stat().st_size:
+            main.unlink()
+        if self.output.target is NemoTarget:
+            _nemo_corpus(folder)
+        return written
+
+    def _target(self, ledger: Ledger, texts: TextsOut) -> Target:
+        return self.output.target(ledger, self.shape, texts)
+
+    def _texts(self, folder: Path, stack: ExitStack) -> TextsOut:
+        def sink(file: TextFile | None) -> TextSink | None:
+            return None if file is None else open_texts_out(folder, file, stack)
+
+        output = self.output
+        texts = TextsOut(self.ledger, sink(output.documents), sink(output.queries))
+        if output.qrels is not None:
+            qrels = output.qrels
+            handle = stack.enter_context(durable(folder / qrels.name.format(split=self.split)))
+            if qrels.header:
+                handle.write(line_of({"fields": list(qrels.header)}))
+            texts.judged = lambda *pair: handle.write(line_of(qrels.render(*pair)))
+        return texts
+
+    def _write(
+        self, handle: IO[bytes], layout: Layout, target: Target, out: Path, written: Written
+    ) -> None:
+        records = self._records(target, written)
+        if isinstance(target, RunTarget):
+            records = ranked(records, out.with_name(f"{out.name}.tmp.sqlite"), self.ledger)
+        if isinstance(layout, Parquet):
+            quiet = replace(
+                self.ledger, lost=type(self.ledger.lost)(), made=type(self.ledger.made)()
+            )
+            dry = self._target(quiet, TextsOut(quiet))
+            schema = schema_of(self._records(dry, Written()), dry.schema(), self.to)
+            write_parquet(handle, records, schema)
+        elif target.before():
+            write_object(handle, target.before(), "data", records, out)
+        else:
+            layout.write(handle, records, out, out)
+        if not written.records:
+            raise PyriteError(
+                f"{out}: not written, since no row of {self.rows.path} can be --to {self.to}"
+            )
+
+    def _records(self, target: Target, written: Written) -> Iterator[Record]:
+        with progress("convert", total=None, unit="rows") as bar:
+            for row in self.rows.read():
+                bar.update()
+                written.rows += 1
+                for record in target.records(row):
+                    written.records += 1
+                    yield record
+
+
+def open_texts_out(folder: Path, file: TextFile, stack: ExitStack) -> TextSink:
+    """An open file of texts with its header."""
+    handle = stack.enter_context(durable(folder / file.name))
+    if file.header:
+        handle.write(line_of({"fields": list(file.header)}))
+    return TextSink(handle, file)
+
+
+@contextmanager
+def durable(path: Path) -> Iterator[IO[bytes]]:
+    """A new file in a folder that is not published yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as handle:
+        yield handle
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def _nemo_corpus(folder: Path) -> None:
+    """The texts as the parquet file that NeMo reads, with its description."""
+    home = folder / NemoTarget.CORPUS
+    lines = home / "train.jsonl"
+    with durable(home / "train.parquet") as handle:
+        write_parquet(handle, (record for _, record in JsonLines().read(lines)), _NEMO)
+    lines.unlink()
+    facts = {"class": "TextQADataset", "corpus_id": NemoTarget.CORPUS}
+    write_json(home / "merlin_metadata.json", facts)

@@ -1,0 +1,1 @@
+"""Hard negatives that a language model writes: passages for a query, queries for a document."""
