@@ -101,8 +101,14 @@ def hardware() -> str:
     return f"{model}, {os.cpu_count()} cores"
 
 
-def publish(name: str, rows: list[dict[str, Any]], sizes: str) -> None:
-    """Print rows of name, ours, peer, unit and ratio, and write `results/<name>.json`."""
+def publish(
+    name: str,
+    rows: list[dict[str, Any]],
+    sizes: str,
+    more: dict[str, Any] | None = None,
+    folder: Path = RESULTS,
+) -> None:
+    """Print rows of name, ours, peer, unit and ratio, and write `<name>.json` with `more` in it."""
     table = Table(title=f"{name}: {sizes}")
     columns = ("name", "ours", "peer", "unit", "ratio", "ours MiB", "peer MiB")
     for column in columns:
@@ -113,15 +119,16 @@ def publish(name: str, rows: list[dict[str, Any]], sizes: str) -> None:
         memory = (row["ours_extra_mib"], row["peer_extra_mib"])
         table.add_row(*cells, *(f"{m:.0f}" for m in memory))
     Console().print(table)
-    RESULTS.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     result = {
         "name": name,
         "sizes": sizes,
         "hardware": hardware(),
         "date": datetime.date.today().isoformat(),
         "rows": rows,
+        **(more or {}),
     }
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 def row(name: str, ours: Reading, peer: Reading) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def trained(mining: dict[str, Any], positives: Path, bf16: bool) -> dict[str, An
 
     found = {}
     section = {
-        "steps": 64,
+        "steps": 32,
         "batch_size": 32,
         "negatives": 2,
         "learning_rate": 1e-4,
@@ -181,7 +181,7 @@ def trained(mining: dict[str, Any], positives: Path, bf16: bool) -> dict[str, An
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--documents", type=int, default=3000)
+    parser.add_argument("--documents", type=int, default=3000, help="0: all")
     parser.add_argument("--negatives", type=int, default=8)
     parser.add_argument("--folder", type=Path, default=Path("runs/relabel-benchmark"))
     parser.add_argument("--train", action="store_true")
@@ -189,7 +189,9 @@ def main() -> None:
     options = parser.parse_args()
 
     folders = {"runs_dir": str(options.folder), "cache_dir": str(options.folder / "cache")}
-    whole = open_dataset(DatasetConfig(max_documents=options.documents), options.folder / "cache")
+    whole = open_dataset(
+        DatasetConfig(max_documents=options.documents or None), options.folder / "cache"
+    )
     hidden = hide(whole, options.folder / "data")
     mining = {
         **folders,

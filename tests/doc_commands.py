@@ -26,7 +26,8 @@ _PLACES = (
     (r"\bmodel=FOLDER", "model=tiny/model"),
     (r"--model A\b", "--model tiny/model"),
     (r"--model B\b", "--model tiny-b/model"),
-    (r"\b(data=|--data )(FOLDER|PATH|scifact)\b", r"\1data/scifact"),
+    (r"(?<!\S)(data=|--data )(PATH|scifact)\b", r"\1data/scifact"),
+    (r"(?<!\S)(data=|--data )FOLDER\b", r"\1data"),
     (r"\bDATA\b", "data/scifact"),
     (r"--beir PATH", "--beir data/scifact"),
     (r"\bruns/RUN\b", "runs/stdlib-ance"),
@@ -75,9 +76,11 @@ def workplace(home: Path, url: str) -> Path:
         settings = yaml.safe_load(path.read_text("utf-8"))
         settings |= {"runs_dir": "runs", "cache_dir": "runs/.cache"}
         path.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    plain = (home / "configs" / "stdlib.yaml").read_text("utf-8")
+    plain = yaml.safe_load((home / "configs" / "stdlib.yaml").read_text("utf-8"))
+    # every query finds the four negatives of the pages' own file
+    four = {**plain, "filters": {"percent": None}, "sampler": {"name": "simans", "n": 4}}
     for name in ("mine", "run"):
-        _put(home / f"{name}.yaml", plain.replace("name: stdlib", f"name: {name}"))
+        _put(home / f"{name}.yaml", yaml.safe_dump({**four, "name": name}))
     _put(home / "judges.yaml", (home / "configs" / "relabel.yaml").read_text("utf-8"))
     _training_files(home)
     return home

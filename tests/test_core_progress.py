@@ -10,7 +10,6 @@ import termios
 import pytest
 from cli_setup import in_subprocess
 
-from pyrite.core import progress as module
 from pyrite.core.progress import ProgressLines, progress
 from pyrite.core.terminal import on_terminal
 
@@ -21,7 +20,7 @@ SHOW = "from pyrite.core.progress import progress\nwith progress('a', 3, 'b') as
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that is moved by hand."""
     now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("pyrite.core.progress.time.monotonic", lambda: now[0])
     return now
 
 

@@ -66,7 +66,7 @@ def absent(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
             raise metadata.PackageNotFoundError(name)
         return there(name)
 
-    monkeypatch.setattr(doctor.metadata, "version", version)
+    monkeypatch.setattr("importlib.metadata.version", version)
 
 
 def test_a_missing_extra_comes_with_the_command_that_brings_it(
@@ -131,7 +131,7 @@ def test_a_full_disk_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     class Usage:
         free, total = 2**20, 2**40
 
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: Usage)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Usage)
     assert "cache_dir" in found("machine", "disk, here").advice
 
 
@@ -141,7 +141,7 @@ def test_gpus_are_listed_and_a_build_without_them_is_advised_against(
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/nvidia-smi")
     assert found("gpu", "devices").state == "missing"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

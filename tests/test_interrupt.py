@@ -164,7 +164,7 @@ def relabelling(folder: Path, url: str) -> Path:
 def test_relabelling_pays_for_no_verdict_twice(times: int, tmp_path: Path, server: Server) -> None:
     behaviour = SomeThenNone(3)
     server.default = behaviour
-    command = [SCRIPT, "relabel", relabelling(tmp_path, server.url)]
+    command: list[str | Path] = [SCRIPT, "relabel", relabelling(tmp_path, server.url)]
     if times == 1:
         # the call under way is paid for: it is waited for and kept
         threading.Thread(target=_let_go_later, args=(behaviour, tmp_path)).start()

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
+from .core.config import Section
+
 _RELABELLING = ("relabel", "review", "calibrate")
 
 
@@ -19,7 +21,7 @@ def keys(kind: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
             yield f"{prefix}{name}=", info.description or ""
 
 
-def kind_of(verb: str | None) -> type[BaseModel]:
+def kind_of(verb: str | None) -> type[Section]:
     """The configuration that a verb takes."""
     if verb in _RELABELLING:
         from .miner.relabel.config import RelabelConfig
