@@ -58,8 +58,9 @@ docs: $(READY)  ## the pages of docs/ as a site in build/docs; a warning is an e
 
 bench: $(READY)  ## side-by-side ratios against named peers, into benchmarks/results/
 	$(BIN)/python benchmarks/retrieval.py
-	@if [ -n "$(BEIR)" ]; then $(BIN)/python benchmarks/lexical.py --data $(BEIR); \
-	else echo "lexical benchmark skipped: BEIR=FOLDER names the data set"; fi
+	@if [ -n "$(BEIR)" ]; then $(BIN)/python benchmarks/lexical.py --data $(BEIR) && \
+	$(BIN)/python benchmarks/evaluation.py --data $(BEIR) --reference; \
+	else echo "lexical and evaluation benchmarks skipped: BEIR=FOLDER names the data set"; fi
 
 check: lint test  ## everything that CI checks first
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from .compared import Compared
 from .compared_data import ComparedData, Rankings, open_compared, open_rankings
 from .finished_runs import Systems, collect
 from .incomplete import incomplete
+from .measures import F64
 from .regressions import Regressions, regressions
 from .significance import compare_all
 from .slices import Slicing, labels, slicing
@@ -58,7 +59,12 @@ def compare_runs(runs: Sequence[str], options: CompareOptions | None = None) -> 
     if options.verdicts is not None:
         verdicts = opened.judge(options.verdicts)
     systems = opened.systems
-    comparisons = compare_all(systems.values, options.seed, systems.strata_Q, options.against)
+    comparisons = compare_all(
+        {name: _qualities(values) for name, values in systems.values.items()},
+        options.seed,
+        systems.strata_Q,
+        options.against,
+    )
     pairs = list(dict.fromkeys((one.a, one.b) for one in comparisons))
     graded = [m for m in next(iter(systems.values.values())) if m.startswith("ndcg@")]
     return Compared(
@@ -121,6 +127,11 @@ class _Opened:
         self._data, self._rankings = rankings.data, rankings
         self.systems = replace(self.systems, values=rankings.measured(measures))
         return verdicts
+
+
+def _qualities(values: Mapping[str, F64]) -> dict[str, F64]:
+    """Without judged@k: it says what the others are worth, and more of it is not better."""
+    return {m: v for m, v in values.items() if not m.startswith("judged@")}
 
 
 def _by_dataset(

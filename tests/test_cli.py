@@ -174,7 +174,7 @@ def test_json_is_all_that_goes_to_standard_output(
     result: dict[str, Any] = json.loads(outcome.out)
     run = config.parent / "runs" / verb
     if verb == "eval":
-        assert list(result) == ["ndcg@10", "mrr@10", "recall@100"]
+        assert list(result) == ["ndcg@10", "judged@10", "mrr@10", "recall@100"]
         written = json.loads((run / "eval" / "results.json").read_text("utf-8"))
         assert written["measures"] == result
     else:

@@ -188,7 +188,7 @@ def test_measures_in_common_are_compared(
     with caplog.at_level(logging.WARNING, "pyrite"):
         found = compare_runs([run(home, "base"), str(part)])
     assert [c.measure for c in found.comparisons] == ["mrr@10"]
-    assert "left out: ndcg@10, recall@5" in caplog.text
+    assert "left out: ndcg@10, judged@10, recall@5" in caplog.text
     none = evaluated(home, data, "none", ranked(8, 0.5), ["recall@5"])
     with pytest.raises(PyriteError, match="no measure is in all of these runs"):
         compare_runs([run(home, "base"), str(none)])

@@ -13,7 +13,7 @@ from fakes import toy_dataset
 from lexical_oracle import bm25
 from tiny_model import tiny_model
 
-MEASURES = ("ndcg@10", "mrr@10", "recall@100")
+MEASURES = ("ndcg@10", "judged@10", "mrr@10", "recall@100")
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,8 @@ def means(ranked: dict[str, list[str]], positives: dict[str, set[str]]) -> dict[
         ranks = [r for r, doc in enumerate(ranked[query], start=1) if doc in wanted]
         ideal = math.fsum(1 / math.log2(r + 1) for r in range(1, min(len(wanted), 10) + 1))
         totals["ndcg@10"] += math.fsum(1 / math.log2(r + 1) for r in ranks if r <= 10) / ideal
+        shown = len(ranked[query][:10])
+        totals["judged@10"] += sum(r <= 10 for r in ranks) / shown if shown else 0.0
         totals["mrr@10"] += 1 / ranks[0] if ranks and ranks[0] <= 10 else 0.0
         totals["recall@100"] += sum(r <= 100 for r in ranks) / len(wanted)
     return {name: total / len(positives) for name, total in totals.items()}

@@ -126,7 +126,6 @@ def outputs_of(cells: list[dict[str, object]]) -> str:
     return json.dumps([cell.get("outputs", []) for cell in cells])
 
 
-@pytest.mark.xfail(reason="the notebook has not been run yet", strict=True)
 def test_the_notebook_s_outputs_are_small_and_of_one_run_without_faults() -> None:
     notebook = json.loads(NOTEBOOK.read_text("utf-8"))
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]

@@ -255,5 +255,5 @@ def test_ctrl_c_ends_with_a_count_and_a_kill_loses_nothing(
     assert [send(url, at, "unsure") for at in range(3)] == [200, 200, 400]
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, "")
+    assert (process.returncode, err) == (0, "pyrite: stopping; Ctrl-C again stops at once\n")
     assert "2 answered: 0 relevant, 0 not relevant, 2 unsure" in out

@@ -190,7 +190,8 @@ def test_eval_takes_the_query_encoder_and_the_base_s_documents(
 ) -> None:
     model = str(done.folder / "models" / "query_side" / "model")
     found = evaluate(settings(home, tmp_path, eval={"query_model": model}))
-    assert found.means() == done.evaluations["query_side"].means()
+    trained = done.evaluations["query_side"].means()
+    assert {m: v for m, v in found.means().items() if m != "judged@10"} == trained
     shown = json.loads((tmp_path / "toy" / "eval" / "results.json").read_text("utf-8"))
     assert shown["query_model"] == model
 
@@ -212,7 +213,8 @@ def test_a_missing_store_is_made_again_by_the_base_alone(
         patch.setattr(SentenceTransformerEncoder, "_encode", record)
         found = evaluate(config)
     assert set(roles) == {("tiny", "document"), ("query_side", "query")}
-    assert found.means() == done.evaluations["query_side"].means()
+    trained = done.evaluations["query_side"].means()
+    assert {m: v for m, v in found.means().items() if m != "judged@10"} == trained
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", '{"kind": "model"}', '{"document_encoder": 1}'])
