@@ -142,14 +142,19 @@ def prepare(folder: Path, run: Callable[..., Outcome]) -> None:
 
 def fresh(one: Command, folder: Path) -> None:
     """What a command writes and never overwrites goes, where an earlier page wrote it too."""
-    for word in one.words[2:]:
+    words = one.words
+    written_to = [words[at + 1] for at, word in enumerate(words) if word in _WRITE_TO]
+    if words[1] == "convert":
+        written_to.append(words[3])
+    for word in written_to:
         path = folder / word
-        new = re.search(r"(--fix|--to|--unjudged|--write)", one.text)
-        if new and path.exists() and word not in _GIVEN:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
-_GIVEN = ("train.jsonl", "bm25.trec", "data/scifact", "runs/mine", "runs/base", "runs/tuned")
+_WRITE_TO = ("--fix", "--unjudged", "--write")
 
 
 @pytest.mark.slow
