@@ -32,7 +32,7 @@ test: $(READY)  ## the default tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(READY)  ## kill-and-resume, packaging, server faults
-	$(BIN)/pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -n 2 --dist loadfile
 
 test-gpu: $(READY)  ## what needs a CUDA device
 	$(BIN)/pytest -m gpu

@@ -15,7 +15,11 @@ class Texts(Protocol):
     """Texts by row, which every process opens for itself."""
 
     def texts(self, rows: I64) -> list[str]:
-        """Texts of the `rows` int64 [B]; an empty one where a row is negative."""
+        """Texts of the `rows` int64 [B]; NO_TEXT where a row is negative."""
+
+
+# stands for a text that is missing and masked: a decoder's tokenizer makes nothing of an empty one
+NO_TEXT = "-"
 
 
 class TextFile:
@@ -30,7 +34,7 @@ class TextFile:
         self._starts: I64 = np.empty(0, dtype=np.int64)
 
     def texts(self, rows: I64) -> list[str]:
-        """Texts of the `rows` int64 [B]; an empty one where a row is negative."""
+        """Texts of the `rows` int64 [B]; NO_TEXT where a row is negative."""
         if self._batches is None:
             column = pa.ipc.open_file(pa.memory_map(str(self.path))).read_all().column("text")
             self._batches = column.chunks
@@ -40,7 +44,7 @@ class TextFile:
         numbers = np.searchsorted(self._starts, rows, side="right") - 1
         places = rows - self._starts[np.maximum(numbers, 0)]
         return [
-            "" if row < 0 else self._batches[number][place].as_py()
+            NO_TEXT if row < 0 else self._batches[number][place].as_py()
             for row, number, place in zip(
                 rows.tolist(), numbers.tolist(), places.tolist(), strict=True
             )
@@ -59,7 +63,7 @@ class JoinedTexts:
         self.second = second
 
     def texts(self, rows: I64) -> list[str]:
-        """Texts of the `rows` int64 [B]; an empty one where a row is negative."""
+        """Texts of the `rows` int64 [B]; NO_TEXT where a row is negative."""
         behind = rows >= self.size
         ones = self.first.texts(np.where(behind, -1, rows))
         others = self.second.texts(np.where(behind, rows - self.size, -1))

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from pyrite.core.errors import PyriteError
 from pyrite.core.store import Manifest
 from pyrite.core.tables import write_texts
-from pyrite.core.text_file import TextFile
+from pyrite.core.text_file import NO_TEXT, TextFile
 from pyrite.trainers.feed import Feed
 from pyrite.trainers.pool import pool_folder, write_pool
 from pyrite.trainers.row_table import asked_of
@@ -65,7 +65,7 @@ def test_a_batch_holds_the_texts_and_numbers_of_what_was_drawn(bench: FeedBench)
             assert positive == bench.pairs.positives[row]
             wanted = [query, bench.pairs.text_of_N[positive]]
             for number, negative in enumerate(negatives, start=1):
-                text = corpus.texts([negative])[0] if negative >= 0 else ""
+                text = corpus.texts([negative])[0] if negative >= 0 else NO_TEXT
                 assert batch[f"negative_{number}_texts"][at] == text
                 wanted.append(bench.pairs.text_of_N[negative] if negative >= 0 else -1)
             assert ids[at] == wanted
@@ -232,7 +232,7 @@ def test_texts_are_found_across_record_batches(tmp_path: Path) -> None:
     write_texts(tmp_path / "t.arrow", ((f"d{i}", f"text {i}") for i in range(25)), block=10)
     texts = TextFile(tmp_path / "t.arrow")
     rows = np.array([24, 0, 9, 10, -1, 19, 20, 10])
-    assert texts.texts(rows) == [f"text {r}" if r >= 0 else "" for r in rows]
+    assert texts.texts(rows) == [f"text {r}" if r >= 0 else NO_TEXT for r in rows]
     assert pickle.loads(pickle.dumps(texts)).texts(rows) == texts.texts(rows)
 
 

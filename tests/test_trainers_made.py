@@ -21,7 +21,7 @@ from pyrite.core.config import parse_config
 from pyrite.core.dataset import DatasetConfig, open_dataset, text_hashes
 from pyrite.core.errors import PyriteError
 from pyrite.core.ids import I64
-from pyrite.core.text_file import JoinedTexts, TextFile
+from pyrite.core.text_file import NO_TEXT, JoinedTexts, TextFile
 from pyrite.miner.made.made_file import MadeTexts, made_key, open_made
 from pyrite.miner.negatives_file import NegativeRows
 from pyrite.trainers.feed import Feed, open_feed
@@ -153,7 +153,7 @@ def test_a_batch_has_the_texts_and_their_own_numbers(bench: Bench) -> None:
     for row in rows:
         for at, doc in enumerate(found.negatives_Bn[row].tolist()):
             text = (
-                ""
+                NO_TEXT
                 if doc < 0
                 else bench.made.table.texts([doc - size])[0]
                 if doc >= size
@@ -192,7 +192,7 @@ def test_joined_texts_are_those_of_both_files(bench: Bench) -> None:
     assert made.path is not None
     joined = JoinedTexts(TextFile(corpus.path), len(corpus), TextFile(made.path))
     rows = np.array([len(corpus), 0, -1, len(corpus) + 3, len(corpus) - 1])
-    wanted = [made.texts([0])[0], corpus.texts([0])[0], "", made.texts([3])[0]]
+    wanted = [made.texts([0])[0], corpus.texts([0])[0], NO_TEXT, made.texts([3])[0]]
     assert joined.texts(rows) == [*wanted, corpus.texts([len(corpus) - 1])[0]]
 
 

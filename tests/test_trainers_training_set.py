@@ -16,6 +16,7 @@ from pyrite.core.dataset import DatasetConfig, open_dataset, text_hashes
 from pyrite.core.rng import U64
 from pyrite.core.tables import Qrels
 from pyrite.core.text import normalise
+from pyrite.core.text_file import NO_TEXT
 from pyrite.miner.mine import MineConfig, mine
 from pyrite.miner.negatives_file import FILE, NegativeRows, read_negatives
 from pyrite.trainers.make_feed import make_feed
@@ -177,7 +178,7 @@ def test_labels_number_the_text_of_their_column(opened: Toy, n: int) -> None:
         assert texts[0] == opened.dataset.queries.texts([row["label"][0]])[0]
         assert row["label"][1] == number_of[normalise(texts[1])]
         for text, label in zip(texts[2:], row["label"][2:], strict=True):
-            assert label == (number_of[normalise(text)] if text else PAD_ID)
+            assert label == (number_of[normalise(text)] if text != NO_TEXT else PAD_ID)
             missing += label == PAD_ID
     assert missing == rows.missing
     assert (rows.missing > 0) is (n > 0)
@@ -192,7 +193,7 @@ def test_a_query_without_negatives_stays(opened: Toy) -> None:
     assert len(bare) == opened.qrels.positives(int(negatives.query_rows[0])).size
     for row in bare:
         assert row["label"][2:] == [PAD_ID, PAD_ID]
-        assert (row["negative_1"], row["negative_2"]) == ("", "")
+        assert (row["negative_1"], row["negative_2"]) == (NO_TEXT, NO_TEXT)
         assert row["positive"]
 
 

@@ -12,6 +12,7 @@ from ..core.candidates import PAD_ID
 from ..core.ids import I64
 from ..core.rng import U64
 from ..core.tables import Qrels
+from ..core.text_file import NO_TEXT
 from ..miner.negatives_file import NegativeRows
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def training_set(
 def as_dataset(rows: TrainingSet, dataset: Dataset) -> datasets.Dataset:
     """Texts in the column order that sentence-transformers expects, and a `label` of numbers.
 
-    A missing negative has an empty text and the number -1, which the loss masks.
+    A missing negative has NO_TEXT and the number -1, which the loss masks.
     """
     import datasets
 
@@ -93,7 +94,9 @@ def as_dataset(rows: TrainingSet, dataset: Dataset) -> datasets.Dataset:
         ids = rows.negatives[:, at]
         texts = dataset.corpus.texts(np.maximum(ids, 0))
         here = ids != PAD_ID
-        columns[f"negative_{at + 1}"] = [t if k else "" for t, k in zip(texts, here, strict=True)]
+        columns[f"negative_{at + 1}"] = [
+            t if k else NO_TEXT for t, k in zip(texts, here, strict=True)
+        ]
         labels.append(np.where(here, rows.text_of_N[np.maximum(ids, 0)], PAD_ID))
     columns["label"] = np.stack(labels, axis=1).tolist()
     return datasets.Dataset.from_dict(columns)
