@@ -13,7 +13,6 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,7 +28,7 @@ from ..relabel.budget import Budget, Spent
 from ..relabel.build import JudgeMaker, opened_stores
 from ..relabel.cascade import StoppedError
 from ..relabel.case import Judge
-from ..relabel.estimate import StageEstimate
+from ..relabel.outcome import Outcome
 from ..relabel.prompt import ShownConfig
 from .asked import Anchors, Asked, anchors_of
 from .check import Check
@@ -49,24 +48,10 @@ _ANCHORS: dict[Kind, str] = {"passages": "queries", "queries": "documents"}
 REPORT, SPENT, STOPPED, CONFIG = "report.json", "spent.json", "stopped.json", "make.yaml"
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A finished, stopped or only estimated run.
+class Made(Outcome):
+    """A run of `make`: finished, stopped at a budget, or only estimated."""
 
-    `stopped` says why and what is left; `estimates` are there for a dry run alone.
-    """
-
-    folder: Path
-    report: dict[str, Any]
-    spent: dict[str, Any]
-    stopped: str | None = None
-    estimates: tuple[StageEstimate, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything as JSON values."""
-        if self.estimates:
-            return {"estimate": [one.as_json() for one in self.estimates]}
-        return {"report": self.report, "spent": self.spent, "stopped": self.stopped}
+    __slots__ = ()
 
 
 def make(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,11 @@ from .cascade import Cascade, Stage, StoppedError
 from .case import Judge
 from .config import RelabelConfig
 from .decide import Repair
-from .estimate import StageEstimate, estimate
+from .estimate import estimate
 from .formats_out import RowWriter, row_writer
 from .human_labels import read_human
 from .notes import NOTES, POSITIVES, Notes
+from .outcome import Outcome
 from .paid_store import STORE
 from .people import read_people
 
@@ -41,24 +41,10 @@ FOLDER = "relabel"
 REPORT, SPENT, STOPPED = "report.json", "spent.json", "stopped.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Relabelled:
-    """A finished, stopped or only estimated run.
+class Relabelled(Outcome):
+    """A run of `relabel`: finished, stopped at a budget, or only estimated."""
 
-    `stopped` says why and what is left; `estimates` are there for a dry run alone.
-    """
-
-    folder: Path
-    report: dict[str, Any]
-    spent: dict[str, Any]
-    stopped: str | None = None
-    estimates: tuple[StageEstimate, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything as JSON values."""
-        if self.estimates:
-            return {"estimate": [one.as_json() for one in self.estimates]}
-        return {"report": self.report, "spent": self.spent, "stopped": self.stopped}
+    __slots__ = ()
 
 
 def relabel(config: RelabelConfig, judges: Sequence[Judge] | None = None) -> Relabelled:

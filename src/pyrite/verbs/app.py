@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,19 @@ Overrides = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="estimate calls, tokens and cost; write nothing")
+]
+TextsOfIds = Annotated[
+    Path | None, typer.Option(help="texts of a file that holds ids: a file, or a BEIR folder")
+]
+TextsOfQueries = Annotated[
+    Path | None, typer.Option(help="texts of query ids; default: those of the BEIR folder")
+]
+QrelsFile = Annotated[Path | None, typer.Option(help="positives of a ranked run")]
+CacheDir = Annotated[Path, typer.Option(help="where such texts are mapped from")]
+CACHE_DIR = Path("runs/.cache")
+_STOPPED = 3  # a budget is spent; the same command goes on
 
 
 def _version(wanted: bool) -> None:
@@ -58,3 +72,15 @@ def load(kind: type[C], config: Path | None, overrides: list[str] | None) -> C:
     from ..core.config import load_config
 
     return load_config(kind, config, overrides or [])
+
+
+def as_dry_run(overrides: list[str] | None, dry_run: bool) -> list[str]:
+    """The overrides with what `--dry-run` stands for."""
+    return [*(overrides or []), *(["dry_run=true"] if dry_run else [])]
+
+
+def end_if_stopped(stopped: str | None) -> None:
+    """End with 3 and the sentence of a run whose budget is spent."""
+    if stopped is not None:
+        sys.stderr.write(f"pyrite: {stopped}\n")
+        raise typer.Exit(_STOPPED)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from .app import AsJson, app, load
+from .app import CACHE_DIR, AsJson, CacheDir, QrelsFile, TextsOfIds, TextsOfQueries, app, load
 
 if TYPE_CHECKING:
     from ..miner.relabel.config import RelabelConfig
@@ -44,16 +44,10 @@ def audit(
     max_warnings: Annotated[
         int | None, typer.Option(min=0, help="exit with 1 above; default: no limit")
     ] = None,
-    corpus: Annotated[
-        Path | None, typer.Option(help="texts of a file that holds ids: a file, or a BEIR folder")
-    ] = None,
-    queries: Annotated[
-        Path | None, typer.Option(help="texts of query ids; default: those of the BEIR folder")
-    ] = None,
-    qrels: Annotated[Path | None, typer.Option(help="positives of a ranked run")] = None,
-    cache_dir: Annotated[Path, typer.Option(help="where such texts are mapped from")] = Path(
-        "runs/.cache"
-    ),
+    corpus: TextsOfIds = None,
+    queries: TextsOfQueries = None,
+    qrels: QrelsFile = None,
+    cache_dir: CacheDir = CACHE_DIR,
     wanted: Annotated[
         str | None, typer.Option("--format", help="the format; default: guessed and printed")
     ] = None,

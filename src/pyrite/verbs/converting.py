@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .app import AsJson, app
+from .app import CACHE_DIR, AsJson, CacheDir, QrelsFile, TextsOfIds, TextsOfQueries, app
 
 _IN = "training file, run folder, BEIR, MTEB or MS MARCO folder, or hf://datasets/OWNER/NAME"
 _OUT = "a folder, or a file if the name has a suffix; never overwritten"
@@ -22,16 +22,10 @@ def convert(
     wanted: Annotated[
         str | None, typer.Option("--format", help="format of IN; default: guessed and printed")
     ] = None,
-    corpus: Annotated[
-        Path | None, typer.Option(help="texts of a file that holds ids: a file, or a BEIR folder")
-    ] = None,
-    queries: Annotated[
-        Path | None, typer.Option(help="texts of query ids; default: those of the BEIR folder")
-    ] = None,
-    qrels: Annotated[Path | None, typer.Option(help="positives of a ranked run")] = None,
-    cache_dir: Annotated[Path, typer.Option(help="where such texts are mapped from")] = Path(
-        "runs/.cache"
-    ),
+    corpus: TextsOfIds = None,
+    queries: TextsOfQueries = None,
+    qrels: QrelsFile = None,
+    cache_dir: CacheDir = CACHE_DIR,
     split: Annotated[str, typer.Option(help="split of a set that is read or written")] = "train",
     config: Annotated[str | None, typer.Option(help="one of a hub dataset's several")] = None,
     negatives: Annotated[

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from .app import AsJson, ConfigPath, Overrides, app, load
-
-_STOPPED = 3  # a budget is spent; the same command goes on
+from .app import AsJson, ConfigPath, DryRun, Overrides, app, as_dry_run, end_if_stopped, load
 
 
 @app.command()
 def make(
     config: ConfigPath,
     overrides: Overrides = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="estimate calls, tokens and cost; write nothing")
-    ] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Have hard negatives written by a language model, and keep those that judges accept."""
@@ -29,8 +23,7 @@ def make(
     from ..miner.made.report import made_table, spent_table
     from ..miner.relabel.report import estimate_table
 
-    given = [*(overrides or []), *(["dry_run=true"] if dry_run else [])]
-    done = run(load(MakeConfig, config, given))
+    done = run(load(MakeConfig, config, as_dry_run(overrides, dry_run)))
     console = Console(width=max(110, Console().width))
     if as_json:
         typer.echo(json.dumps(done.as_json()))
@@ -41,6 +34,4 @@ def make(
         console.print(spent_table(done))
         if done.stopped is None:
             typer.echo(f"wrote {done.folder}")
-    if done.stopped is not None:
-        sys.stderr.write(f"pyrite: {done.stopped}\n")
-        raise typer.Exit(_STOPPED)
+    end_if_stopped(done.stopped)
