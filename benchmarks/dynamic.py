@@ -1,15 +1,20 @@
 """Step time with dynamic draws, beside the same trainer with static columns.
 
-    python benchmarks/dynamic.py [--steps 60] [--batch 32] [--negatives 4] [--rounds 3]
+    python benchmarks/dynamic.py [--steps 25] [--batch 16] [--negatives 2] [--rounds 3]
 
 Both train the same model on the embedded dataset, on as many texts a step, without saving, each in
 a process of its own and in turn; the first steps are not timed. Static columns hold all texts in
-Arrow; the feed draws, looks up and collates. Dynamic draws may cost 5%: a ratio of 0.95 or more.
+Arrow; the feed draws, looks up and collates. Dynamic draws may cost 5% of a step.
+
+Whole steps differ by what is drawn too: other texts are longer or shorter, which `tokens` shows. So
+the batches are then made once more without the model: `batch` is what making one costs, and
+`overhead` what making a dynamic one costs more, as a share of a static step.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -101,17 +106,44 @@ def train(contestant: str, options: argparse.Namespace) -> Reading:
             trainer.train()
             ended = time.perf_counter()
         reading.seconds = (ended - watch.begun) / (options.steps - WARM)
+        found = {"step": reading.seconds, **batches(trainer, options.steps)}
+    with (options.folder / f"{contestant}.jsonl").open("a") as handle:
+        handle.write(json.dumps(found) + "\n")
     return reading
+
+
+def batches(trainer: Any, count: int) -> dict[str, float]:
+    """Seconds for making a batch and its padded tokens: means over `count`, without the first."""
+    taken, tokens = [], []
+    loader = iter(trainer.get_train_dataloader())
+    for _ in range(count):
+        start = time.perf_counter()
+        batch = next(loader)
+        taken.append(time.perf_counter() - start)
+        tokens.append(sum(v.numel() for k, v in batch.items() if k.endswith("attention_mask")))
+    return {"batch": float(np.mean(taken[1:])), "tokens": float(np.mean(tokens[1:]))}
+
+
+def parts(folder: Path) -> dict[str, dict[str, float]]:
+    """The median of each contestant's rounds, and what dynamic batches cost more."""
+    found: dict[str, dict[str, float]] = {}
+    for name in ("static", *DRAWS):
+        lines = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+        found[name] = {key: float(np.median([line[key] for line in lines])) for key in lines[0]}
+    static = found["static"]
+    for name in DRAWS:
+        found[name]["overhead"] = (found[name]["batch"] - static["batch"]) / static["step"]
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("runs/bench-dynamic"))
     parser.add_argument("--contestant")
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--negatives", type=int, default=4)
-    parser.add_argument("--max-length", type=int, default=96)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--negatives", type=int, default=2)
+    parser.add_argument("--max-length", type=int, default=64)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
@@ -121,6 +153,8 @@ def main() -> None:
     names = ("steps", "batch", "negatives", "max_length", "workers")
     extra = [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in names]
     script = Path(__file__)
+    for name in ("static", *DRAWS):
+        (options.folder / f"{name}.jsonl").unlink(missing_ok=True)
     found = rounds(
         options.rounds,
         lambda name: in_process(script, name, options.folder, *extra),
@@ -128,7 +162,10 @@ def main() -> None:
     )
     rows = [row(f"seconds a step, {draw}", found[draw], found["static"]) for draw in DRAWS]
     sizes = ", ".join(f"{name} {getattr(options, name)}" for name in names)
-    publish("dynamic", rows, f"{sizes}; pool {POOL}; peer: static columns")
+    shares = parts(options.folder)
+    publish("dynamic", rows, f"{sizes}; pool {POOL}; peer: static columns", {"parts": shares})
+    for name, values in shares.items():
+        print(f"{name}: " + ", ".join(f"{key} {value:.4g}" for key, value in values.items()))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ are handed over strictly descending, so no tool breaks a tie its own way.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import ir_measures
 import numpy as np
@@ -31,7 +31,7 @@ _OWN = ("r_cap", "judged")
 # no cutoff: over all that was retrieved, which is as deep as trec_eval's users go
 _WHOLE = {"bpref": "Bpref", "infap": "infAP"}
 WHOLE_DEPTH = 1000
-_BLOCK = 1024  # queries whose judgements and results are Python objects at a time
+_BLOCK = 128  # queries whose judgements and results are Python objects at a time
 
 
 def check_measure(name: str) -> None:
@@ -100,7 +100,7 @@ def _by_library(
     if not by_measure:
         return
     place = {str(int(row)): block.start + at for at, row in enumerate(rows)}
-    judged, ranked = list(_judgements(qrels, rows)), list(_ranked(rows, ids_BK))
+    judged, ranked = _judgements(qrels, rows), _ranked(rows, ids_BK)
     for metric in ir_measures.iter_calc(list(by_measure), judged, ranked):
         values[by_measure[metric.measure]][place[metric.query_id]] = metric.value
 
@@ -126,18 +126,25 @@ def _judged(qrels: Qrels, rows: I64, top_Bk: I64, k: int) -> F64:
     return shares
 
 
-def _judgements(qrels: Qrels, query_rows: I64) -> Iterator[ir_measures.Qrel]:
-    for row in query_rows:
+def _judgements(qrels: Qrels, query_rows: I64) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for row in query_rows.tolist():
         part = slice(int(qrels.indptr[row]), int(qrels.indptr[row + 1]))
-        for doc, grade in zip(qrels.docs[part], qrels.grades[part], strict=True):
-            # below min_grade a document is not relevant for any measure
-            relevance = int(grade) if grade >= qrels.min_grade else min(int(grade), 0)
-            yield ir_measures.Qrel(str(int(row)), str(int(doc)), relevance)
+        grades = qrels.grades[part]
+        # below min_grade a document is not relevant for any measure
+        relevance = np.where(grades >= qrels.min_grade, grades, np.minimum(grades, 0)).tolist()
+        if relevance:
+            found[str(row)] = dict(zip(map(str, qrels.docs[part].tolist()), relevance, strict=True))
+    return found
 
 
-def _ranked(query_rows: I64, ids_QK: I64) -> Iterator[ir_measures.ScoredDoc]:
+def _ranked(query_rows: I64, ids_QK: I64) -> dict[str, dict[str, float]]:
+    # tables of tables: a named tuple for each result took most of the time of an evaluation
     depth = ids_QK.shape[1]
-    for row, ids in zip(query_rows, ids_QK, strict=True):
-        for rank, doc in enumerate(ids):
-            if doc >= 0:
-                yield ir_measures.ScoredDoc(str(int(row)), str(int(doc)), float(depth - rank))
+    falling = np.arange(depth, 0, -1, dtype=np.float64).tolist()
+    found: dict[str, dict[str, float]] = {}
+    for row, ids in zip(query_rows.tolist(), ids_QK, strict=True):
+        there = ids[ids >= 0].tolist()
+        if there:
+            found[str(row)] = dict(zip(map(str, there), falling, strict=False))
+    return found

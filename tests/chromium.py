@@ -59,6 +59,13 @@ def chromium(
         driver.quit()
 
 
+def opened(driver: Any, address: str) -> None:
+    """Open a page and wait for all of it: under load `get` was seen to return from half a page."""
+    driver.get(address)
+    whole = "return document.readyState === 'complete' && location.href !== 'about:blank'"
+    until(lambda: driver.execute_script(whole), f"the whole of {address}")
+
+
 def complaints(driver: Any) -> list[str]:
     """What the console has to say since the last call."""
     return [entry["message"] for entry in driver.get_log("browser")]

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import chromium, complaints, contrast, press, requested, shows, text_of, until
+from chromium import (
+    chromium,
+    complaints,
+    contrast,
+    opened,
+    press,
+    requested,
+    shows,
+    text_of,
+    until,
+)
 from review_setup import HOSTILE, finished_run, people, serving, session_of, started
 
 from pyrite import RelabelConfig
@@ -49,7 +59,7 @@ def at(driver: Any, number: int) -> None:
 
 def test_keys_answer_pairs_and_undo_takes_back(calm: Any, config: RelabelConfig) -> None:
     with session_of(config) as session, serving(session) as server:
-        calm.get(server.url)
+        opened(calm, server.url)
         at(calm, 1)
         press(calm, "1")
         at(calm, 2)
@@ -95,7 +105,7 @@ def test_keys_answer_pairs_and_undo_takes_back(calm: Any, config: RelabelConfig)
 
 def test_a_reload_goes_on_where_it_stopped(calm: Any, config: RelabelConfig) -> None:
     with session_of(config) as session, serving(session) as server:
-        calm.get(server.url)
+        opened(calm, server.url)
         at(calm, 1)
         press(calm, "3")
         at(calm, 2)
@@ -108,7 +118,7 @@ def test_texts_are_shown_as_texts_with_the_query_s_words_marked(
     calm: Any, config: RelabelConfig
 ) -> None:
     with session_of(config) as session, serving(session) as server:
-        calm.get(server.url)
+        opened(calm, server.url)
         at(calm, 1)
         for name in ("query", "candidate", "judges"):
             assert HOSTILE in text_of(calm, name)
@@ -130,7 +140,7 @@ def test_texts_are_shown_as_texts_with_the_query_s_words_marked(
 
 def test_the_mouse_answers_and_the_space_bar_stays_unsure(calm: Any, config: RelabelConfig) -> None:
     with session_of(config) as session, serving(session) as server:
-        calm.get(server.url)
+        opened(calm, server.url)
         at(calm, 1)
         calm.find_element("css selector", "[data-answer=relevant]").click()
         at(calm, 2)
@@ -143,7 +153,7 @@ def test_a_server_that_is_gone_saves_nothing_and_says_so(
     browser: Any, tmp_path: Path, config: RelabelConfig
 ) -> None:
     process, url = started(tmp_path)
-    browser.get(url)
+    opened(browser, url)
     at(browser, 1)
     process.kill()
     process.communicate(timeout=60)
@@ -159,7 +169,7 @@ def test_a_blind_reviewer_sees_the_judges_after_the_answer(
     calm: Any, config: RelabelConfig
 ) -> None:
     with session_of(config, blind=True) as session, serving(session) as server:
-        calm.get(server.url)
+        opened(calm, server.url)
         at(calm, 1)
         assert text_of(calm, "judges") == "shown once the pair is answered"
         press(calm, "1")
@@ -175,7 +185,7 @@ def test_what_another_decides_meanwhile_is_passed_over(calm: Any, config: Relabe
         session_of(config, "bob") as bob,
         serving(session) as server,
     ):
-        calm.get(server.url)
+        opened(calm, server.url)
         at(calm, 1)
         # the next pair was not fetched before
         bob.answer(1, "relevant")
@@ -193,7 +203,7 @@ def test_a_written_page_works_from_a_file(calm: Any, tmp_path: Path, config: Rel
     calm.execute_cdp_cmd(
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)}
     )
-    calm.get(out.as_uri())
+    opened(calm, out.as_uri())
     at(calm, 1)
     assert HOSTILE in text_of(calm, "candidate")
     press(calm, "1")
@@ -231,7 +241,7 @@ def test_light_and_dark_are_readable(
         serving(session) as server,
         chromium(tmp_path / "profile", width, 860, dark) as driver,
     ):
-        driver.get(server.url)
+        opened(driver, server.url)
         at(driver, 1)
         ground = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
         assert (ground == "rgb(21, 23, 27)") == dark

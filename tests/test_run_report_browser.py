@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chromium import chromium, complaints, contrast, press, requested, text_of
+from chromium import chromium, complaints, contrast, opened, press, requested, text_of
 from cli_setup import write_setup
 from report_setup import whole_run
 
@@ -37,7 +37,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def driver(browser: Any, page: Path) -> Iterator[Any]:
     """The page in a light scheme, as if it had just been opened."""
     look(browser, dark=False)
-    browser.get(page.as_uri())
+    opened(browser, page.as_uri())
     yield browser
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -151,7 +151,7 @@ def test_the_keyboard_reaches_everything_in_turn(driver: Any) -> None:
 
 def test_it_works_without_its_script(driver: Any, page: Path) -> None:
     driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
-    driver.get(page.as_uri())
+    opened(driver, page.as_uri())
     try:
         assert not driver.find_element("id", "finder").is_displayed()
         card = driver.find_element("css selector", "details.card")
@@ -194,6 +194,6 @@ def test_a_run_that_was_trained_and_refreshed_is_shown_whole(tmp_path: Path) -> 
     assert done.numbers["refresh"]["generations"]
     assert done.numbers["training"]["models"]["mined"]["steps"] == 10
     with chromium(tmp_path / "profile") as driver:
-        driver.get(done.path.as_uri())
+        opened(driver, done.path.as_uri())
         assert driver.title == "toy – Pyrite report"  # noqa: RUF001
         settled(driver, done.path)
