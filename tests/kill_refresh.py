@@ -19,6 +19,7 @@ from pyrite.trainers import refresher
 from pyrite.trainers.run_config import TrainConfig
 
 TRAIN = {"steps": 9, "save_every": 1}
+COUNTS = ("manifest.json", "CURRENT", "000002")
 SYNC = {"mode": "sync", "every_steps": 2, "keep": 0}
 
 
@@ -59,9 +60,12 @@ def train() -> None:
 
 
 def no_parts(names: list[str]) -> Iterator[tuple[int, When]]:
-    """All moments, but for those before a part: nothing has changed since the one before."""
+    """After each moment, and before what makes something count: a manifest, a generation.
+
+    Before another file nothing has changed since the moment before, but for a temporary name.
+    """
     for at, when in every(names):
-        if when == "after" or " part-" not in names[at - 1]:
+        if when == "after" or names[at - 1].partition(" ")[2] in COUNTS:
             yield at, when
 
 
