@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import BagOfWords, toy_dataset
+from fakes import BagOfWords, toy_dataset, write_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -93,6 +93,28 @@ def test_a_measure_in_a_pool_ranks_its_documents_alone(tmp_path: Path, given_vec
         for part in (None, everything)
     )
     assert whole.values["mrr@10"].tolist() == same.values["mrr@10"].tolist()
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_the_query_s_own_id_is_taken_out_as_an_evaluation_takes_it_out(
+    tmp_path: Path, pooled: bool
+) -> None:
+    texts = {f"{name}{i}": f"w{i} w{i + 1}" for i in range(6) for name in "ab"}
+    asked = {f"a{i}": texts[f"a{i}"] for i in range(6)}
+    judged = [(f"a{i}", f"b{i}", 1) for i in range(6)]
+    dataset = open_beir(write_dataset(tmp_path / "own", texts, asked, {"test": judged}), tmp_path)
+    qrels = dataset.qrels("test")
+    pool = np.arange(len(dataset.corpus)) if pooled else None
+    kept, dropped = (
+        evaluate_in_memory(
+            *(BagOfWords(), dataset, qrels, qrels.with_positives(), ("mrr@3",), 64, None, pool),
+            drop_identical=drop,
+        )
+        for drop in (False, True)
+    )
+    # a query and its document have the same text, and their twin comes next
+    assert kept.values["mrr@3"].tolist() == [0.5] * 6
+    assert dropped.values["mrr@3"].tolist() == [1.0] * 6
 
 
 def reciprocal_rank(

@@ -25,6 +25,7 @@ from pyrite.miner.truth import truth_test
 from pyrite.trainers import refresh_facts
 from pyrite.trainers.refresh_facts import estimate_false_negatives, measure_facts
 from pyrite.trainers.refresh_gate import Facts, GateSection, decide
+from pyrite.trainers.run_config import TrainConfig
 
 ALL = GateSection(split="dev", max_ndcg_drop=0.1, min_overlap=0.1, max_false_negative_share=0.9)
 
@@ -54,12 +55,13 @@ def mined(config: MineConfig, encoder: BagOfWords) -> tuple[Prepared, ScoredRows
 
 
 @pytest.fixture
-def run(tmp_path: Path, data: Path) -> MineConfig:
-    return settings(tmp_path, data, filters={})
+def run(tmp_path: Path, data: Path) -> TrainConfig:
+    found = settings(tmp_path, data, filters={})
+    return TrainConfig.model_validate(found.model_dump(exclude_unset=True))
 
 
 def test_the_truth_test_of_the_configured_setting_judges_where_positives_can_be_hidden(
-    run: MineConfig, monkeypatch: pytest.MonkeyPatch
+    run: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refresh_facts, "MIN_TESTED", 9)
     prepared, negatives = mined(run, BagOfWords())
@@ -72,7 +74,7 @@ def test_the_truth_test_of_the_configured_setting_judges_where_positives_can_be_
 
 
 def test_the_clusters_that_mined_are_those_that_judge(
-    run: MineConfig, monkeypatch: pytest.MonkeyPatch
+    run: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refresh_facts, "MIN_TESTED", 9)
     capped = FilterConfig(percent=None, max_per_cluster=1, clusters=4)
@@ -97,7 +99,7 @@ def test_the_clusters_that_mined_are_those_that_judge(
 
 
 def test_the_proxy_judges_where_too_few_can_be_hidden(
-    run: MineConfig, monkeypatch: pytest.MonkeyPatch
+    run: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(refresh_facts, "MIN_TESTED", 10)
     encoder = BagOfWords()
@@ -121,7 +123,7 @@ def test_the_proxy_judges_where_too_few_can_be_hidden(
     assert found.share == pytest.approx(sum(pairs) / len(pairs), abs=2 / len(pairs))
 
 
-def test_the_development_split_is_measured_as_an_evaluation_does(run: MineConfig) -> None:
+def test_the_development_split_is_measured_as_an_evaluation_does(run: TrainConfig) -> None:
     encoder = BagOfWords()
     prepared, negatives = mined(run, encoder)
     before = encoder.encoded
@@ -143,7 +145,7 @@ def test_the_development_split_is_measured_as_an_evaluation_does(run: MineConfig
     assert found.as_json()["false_negatives"]["estimate"] == "proxy"
 
 
-def test_nothing_is_encoded_for_a_gate_without_limits(run: MineConfig) -> None:
+def test_nothing_is_encoded_for_a_gate_without_limits(run: TrainConfig) -> None:
     encoder = BagOfWords()
     prepared, negatives = mined(run, encoder)
     other = replace(negatives, ids=np.roll(negatives.ids, 1, axis=0))
@@ -157,14 +159,14 @@ def test_nothing_is_encoded_for_a_gate_without_limits(run: MineConfig) -> None:
     assert found.facts.overlap == 1 - found.churn.value
 
 
-def test_the_first_generation_has_no_overlap(run: MineConfig) -> None:
+def test_the_first_generation_has_no_overlap(run: TrainConfig) -> None:
     prepared, negatives = mined(run, BagOfWords())
     found = measure_facts(GateSection(), run, BagOfWords(), prepared, None, negatives, None)
     assert (found.churn, found.facts.overlap) == (None, None)
     assert found.as_json()["churn"] is None
 
 
-def test_queries_that_were_not_mined_again_do_not_count(run: MineConfig) -> None:
+def test_queries_that_were_not_mined_again_do_not_count(run: TrainConfig) -> None:
     encoder = BagOfWords()
     prepared, negatives = mined(run, encoder)
     part = prepared.queries.rows[:3]
@@ -190,7 +192,7 @@ def test_queries_that_were_not_mined_again_do_not_count(run: MineConfig) -> None
     ],
 )
 def test_a_split_that_cannot_judge_is_a_mistake(
-    run: MineConfig, split: str, says: tuple[str, ...]
+    run: TrainConfig, split: str, says: tuple[str, ...]
 ) -> None:
     prepared, negatives = mined(run, BagOfWords())
     gate = GateSection(split=split)

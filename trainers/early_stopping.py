@@ -13,8 +13,9 @@ from ..core.digest import digest_array, digest_json
 from ..core.embeddings import Embeddings
 from ..core.encoder import Encoder
 from ..core.ids import I64
-from ..core.run import RunConfig
 from ..core.sbert import SentenceTransformerEncoder
+from ..eval.config import EvalConfig
+from ..eval.identical_ids import drops_identical
 from ..eval.in_memory import evaluate_in_memory
 from .best import FULL_PREFIX, PREFIX, exhausted
 from .dev_pool import agreement
@@ -31,7 +32,7 @@ class DevEvaluator(BaseEvaluator):  # type: ignore[misc]
     """Measures a model on the development split; nothing is written."""
 
     def __init__(
-        self, run: RunConfig, section: EarlyStoppingSection, corpus: Embeddings | None = None
+        self, run: EvalConfig, section: EarlyStoppingSection, corpus: Embeddings | None = None
     ) -> None:
         """`corpus` are document vectors that the training does not change; None: it does.
 
@@ -41,6 +42,7 @@ class DevEvaluator(BaseEvaluator):  # type: ignore[misc]
         split = section.split or ""
         self._run, self._section, self._corpus = run, section, corpus
         self._dataset, self._qrels, self._rows = open_dev(run, split, "train.early_stopping.split")
+        self._drops = drops_identical(run.eval.identical_ids, run.dataset.path)
         self._pool: I64 | None = None
         self.primary_metric = f"{PREFIX}{section.measure}"
 
@@ -48,6 +50,8 @@ class DevEvaluator(BaseEvaluator):  # type: ignore[misc]
     def key(self) -> str:
         """Digest of the judgements, and the documents, that decide which weights are the best."""
         judged = dev_key(self._qrels, self._rows)
+        if self._drops:
+            judged = digest_json([judged, "without identical ids"])
         return judged if self._pool is None else digest_json([judged, digest_array(self._pool)])
 
     def within(self, pool: I64) -> None:
@@ -95,6 +99,7 @@ class DevEvaluator(BaseEvaluator):  # type: ignore[misc]
             self._run.encoder.batch_tokens,
             self._corpus,
             pool,
+            self._drops,
         )
         return found.means()[self._section.measure]
 

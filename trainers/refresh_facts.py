@@ -10,6 +10,7 @@ import numpy as np
 from ..core.encoder import Encoder
 from ..core.ids import I64
 from ..core.run import Prepared
+from ..eval.identical_ids import drops_identical
 from ..eval.in_memory import evaluate_in_memory
 from ..indexes.retrieve import retrieve
 from ..miner.clusters import Clusters
@@ -23,6 +24,7 @@ from ..miner.truth import draw_hidden, hidden_of
 from .dev_split import open_dev
 from .refresh_gate import NDCG, Facts, GateSection
 from .refresh_measures import QueryMean, above_share, churn_of
+from .run_config import TrainConfig
 
 Estimate = Literal["hidden positives", "proxy"]
 
@@ -66,7 +68,7 @@ class Measured:
 
 def measure_facts(
     gate: GateSection,
-    config: MineConfig,
+    config: TrainConfig,
     encoder: Encoder,
     prepared: Prepared,
     before: ScoredRows | None,
@@ -92,11 +94,15 @@ def measure_facts(
     )
 
 
-def dev_ndcg(config: MineConfig, encoder: Encoder, prepared: Prepared, split: str) -> float:
+def dev_ndcg(config: TrainConfig, encoder: Encoder, prepared: Prepared, split: str) -> float:
     """nDCG@10 of `split` against the corpus as it is encoded; only the queries are encoded."""
     dataset, qrels, rows = open_dev(config, split, "refresh.gate.split")
     tokens = config.encoder.batch_tokens
-    found = evaluate_in_memory(encoder, dataset, qrels, rows, (NDCG,), tokens, prepared.corpus)
+    drop = drops_identical(config.eval.identical_ids, config.dataset.path)
+    corpus = prepared.corpus
+    found = evaluate_in_memory(
+        encoder, dataset, qrels, rows, (NDCG,), tokens, corpus, drop_identical=drop
+    )
     return found.means()[NDCG]
 
 
