@@ -16,6 +16,7 @@ from ..core.errors import PyriteError
 from ..core.ids import I64
 from ..core.store import Manifest
 from .evaluate_all import KIND, TABLE
+from .identical_ids import drops_identical
 from .measures import F64
 from .results import PER_QUERY, QUERY_ID, Evaluation, read_evaluation
 
@@ -45,6 +46,12 @@ class Measured:
         """The dataset and split, for people."""
         section = self.config["dataset"]
         return f"{section['path']}, {section['eval_split']}"
+
+    @property
+    def drops_identical(self) -> bool:
+        """Whether results with the query's own id were taken out."""
+        how = self.config.get("eval", {}).get("identical_ids", "auto")
+        return drops_identical(how, self.config["dataset"]["path"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +236,12 @@ def _check_same(runs: dict[str, list[list[Measured]]]) -> None:
                     f"{other.folder} and {one.folder} measured other queries of the same data, as"
                     " eval.convention=trec_eval does where one finds nothing; evaluate both with"
                     " eval.convention=pyrite"
+                )
+            if other.drops_identical != one.drops_identical:
+                dropped, kept = (one, other) if one.drops_identical else (other, one)
+                raise PyriteError(
+                    f"{dropped.folder} was measured without results of the query's own id and"
+                    f" {kept.folder} with them; evaluate both with the same eval.identical_ids"
                 )
 
 

@@ -20,6 +20,7 @@ def evaluated(
     ranked: Ranked,
     measures: Sequence[str] = MEASURES,
     convention: str = "pyrite",
+    identical_ids: str = "auto",
 ) -> Path:
     """Evaluate the documents of each query, best first; the run folder below `folder`."""
     path = folder / f"{name}.trec"
@@ -39,6 +40,7 @@ def evaluated(
             "measures": list(measures),
             "source": {"kind": "run", "path": str(path)},
             "convention": convention,
+            "identical_ids": identical_ids,
         },
     }
     evaluate(parse_config(EvalConfig, settings))

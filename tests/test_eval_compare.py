@@ -165,6 +165,12 @@ def test_runs_on_other_data_are_refused(home: Path, tmp_path: Path) -> None:
         compare_runs([f"a={run(home, 'base')}", f"b={run(home, 's0', 'small-s0')}"])
 
 
+def test_runs_with_and_without_the_query_s_own_id_are_refused(home: Path) -> None:
+    dropped = evaluated(home, home / "data", "dropped", ranked(2, 0.9), identical_ids="drop")
+    with pytest.raises(PyriteError, match=r"evaluate both with the same eval\.identical_ids"):
+        compare_runs([run(home, "base"), str(dropped)])
+
+
 def test_what_is_no_finished_run_is_refused(home: Path, tmp_path: Path) -> None:
     for given, says in (
         ([str(tmp_path / "nowhere"), run(home, "s0")], "nowhere: no such folder"),
