@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Protocol
 
-from ...core.digest import digest_json, digest_texts
+from ...core.digest import digest_texts
 from ...core.functions import imported_function
 from ...core.server.connection import GivenUp
 from ...core.server.failures import Knobs
 from ..relabel.budget import Budget
 from ..relabel.case import Estimate, State
+from ..relabel.judges.caller import Caller, OfMachine, OfServer
 from ..relabel.judges.chat_calls import ChatCalls, Request
 from ..relabel.judges.local_model import LocalModel
 from ..relabel.price import FREE, Price
@@ -37,24 +37,8 @@ class Written:
     attempts: int = 0
 
 
-class Writer(Protocol):
+class Writer(Caller, Protocol):
     """Writes for one anchor at a time in each of `concurrency` threads."""
-
-    @property
-    def label(self) -> str:
-        """Names the writer in tables and in the provenance of a text."""
-
-    @property
-    def key(self) -> str:
-        """Digest of the model, the instructions and all settings that decide a reply."""
-
-    @property
-    def price(self) -> Price:
-        """What its tokens cost."""
-
-    @property
-    def concurrency(self) -> int:
-        """Calls under way at once."""
 
     def question(self, asked: Asked) -> str:
         """All that it is told about an anchor: equal questions of equal keys have one reply."""
@@ -70,7 +54,7 @@ class Writer(Protocol):
         """What one reply takes."""
 
 
-class ChatWriter:
+class ChatWriter(OfServer):
     """A `Writer` on a server; failed requests are sent again, see `Connection`."""
 
     def __init__(self, config: ChatWriterConfig, prompt: WriterPrompt, budget: Budget) -> None:
@@ -82,35 +66,14 @@ class ChatWriter:
             rejected=f"check {knob}.model, .structured, .limit_field, .temperature, .reply_tokens"
             " and .max_chars",
         )
+        super().__init__(config)
         self._config, self._prompt = config, prompt
         schema = ("texts", SCHEMA)
         self._calls = ChatCalls(config, budget, knob, f"the writer {knob}", knobs, schema)
 
     @property
-    def label(self) -> str:
-        return f"chat {self._config.model}"
-
-    @property
     def key(self) -> str:
-        config = self._config
-        return digest_json(
-            {
-                "kind": "chat writer",
-                "model": config.model,
-                "revision": config.revision,
-                "instructions": self._prompt.instructions,
-                "temperature": config.temperature,
-                "structured": config.structured,
-            }
-        )
-
-    @property
-    def price(self) -> Price:
-        return self._config.price
-
-    @property
-    def concurrency(self) -> int:
-        return self._config.concurrency
+        return self._digest("chat writer", instructions=self._prompt.instructions)
 
     def question(self, asked: Asked) -> str:
         return self._prompt.message(asked)
@@ -140,37 +103,18 @@ class ChatWriter:
         return self._prompt.estimate(asked, self._config.reply_tokens)
 
 
-class LocalWriter:
+class LocalWriter(OfMachine):
     """A `Writer` of this machine: greedy, one call at a time; its tokens cost nothing."""
 
     def __init__(self, config: LocalWriterConfig, prompt: WriterPrompt) -> None:
         """Loads no weights yet; raises PyriteError without a model."""
         knob = f"{_KNOB}.local"
-        self._model = LocalModel(config, knob, f"the writer {knob}")
+        super().__init__(LocalModel(config, knob, f"the writer {knob}"), config.dtype)
         self._config, self._prompt = config, prompt
 
     @property
-    def label(self) -> str:
-        return f"local {self._model.name}"
-
-    @functools.cached_property
     def key(self) -> str:
-        return digest_json(
-            {
-                "kind": "local writer",
-                "weights": self._model.weights,
-                "dtype": self._config.dtype,
-                "instructions": self._prompt.instructions,
-            }
-        )
-
-    @property
-    def price(self) -> Price:
-        return FREE
-
-    @property
-    def concurrency(self) -> int:
-        return 1
+        return self._digest("local writer", instructions=self._prompt.instructions)
 
     def question(self, asked: Asked) -> str:
         return self._prompt.message(asked)

@@ -7,31 +7,15 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from ..case import Case, Estimate, Judgement
-from ..price import Price
+from .caller import Caller
 
 
 class BudgetSpent(Exception):
     """A call was not made, because the budget has no room for it."""
 
 
-class Answerer(Protocol):
+class Answerer(Caller, Protocol):
     """Answers one call at a time in each of `concurrency` threads."""
-
-    @property
-    def label(self) -> str:
-        """Names the judge in tables."""
-
-    @property
-    def key(self) -> str:
-        """Digest of all that decides a verdict, except the case."""
-
-    @property
-    def price(self) -> Price:
-        """What its tokens cost."""
-
-    @property
-    def concurrency(self) -> int:
-        """Calls under way at once."""
 
     def parts(self, case: Case) -> list[Case]:
         """The case as cases of one call each, the documents in order."""

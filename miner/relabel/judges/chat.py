@@ -5,20 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from ....core.digest import digest_json
 from ....core.server.connection import GivenUp
 from ....core.server.failures import Knobs
 from ..budget import Budget
 from ..case import Case, Judgement, unknown
 from ..parse import SCHEMA
-from ..price import Price
 from ..prompt import in_place, load_prompt
+from .caller import OfServer
 from .chat_calls import ChatCalls, Request
 from .config import ChatConfig
 from .prompted import Prompted
 
 
-class ChatAnswerer(Prompted):
+class ChatAnswerer(OfServer, Prompted):
     """An `Answerer` that sends one request for each part, in `concurrency` threads.
 
     Failed requests are sent again, see `Connection`. A reply that cannot be used is asked for
@@ -31,7 +30,8 @@ class ChatAnswerer(Prompted):
         Raises PyriteError as `Connection` and `load_prompt` do.
         """
         self._config = config
-        super().__init__(load_prompt(config, seed, knob), config.reply_tokens)
+        OfServer.__init__(self, config)
+        Prompted.__init__(self, load_prompt(config, seed, knob), config.reply_tokens)
         knobs = Knobs(
             knob,
             smaller=f"lower {knob}.most_documents",
@@ -43,30 +43,8 @@ class ChatAnswerer(Prompted):
         self._calls = ChatCalls(config, budget, knob, feature, knobs, schema)
 
     @property
-    def label(self) -> str:
-        return f"chat {self._config.model}"
-
-    @property
     def key(self) -> str:
-        config = self._config
-        return digest_json(
-            {
-                "kind": "chat",
-                "model": config.model,
-                "revision": config.revision,
-                "prompt": self._prompt.version,
-                "temperature": config.temperature,
-                "structured": config.structured,
-            }
-        )
-
-    @property
-    def price(self) -> Price:
-        return self._config.price
-
-    @property
-    def concurrency(self) -> int:
-        return self._config.concurrency
+        return self._digest("chat", prompt=self._prompt.version)
 
     def answers(self, part: Case, stop: threading.Event) -> Iterator[Judgement]:
         for attempt in range(self._config.reply_retries + 1):

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 
-from ....core.digest import digest_json
 from ..case import Case, Judgement, State, unknown
 from ..parse import parse_reply
-from ..price import FREE, Price
 from ..prompt import in_place, load_prompt
+from .caller import OfMachine
 from .config import LocalConfig
 from .local_model import LocalModel
 from .prompted import Prompted
 
 
-class LocalAnswerer(Prompted):
+class LocalAnswerer(OfMachine, Prompted):
     """An `Answerer` that writes greedily, one part at a time; its tokens cost nothing.
 
     The model is loaded at the first part. A reply that cannot be used is asked for again with the
@@ -30,32 +28,14 @@ class LocalAnswerer(Prompted):
 
         Raises PyriteError without a model or its device, and as `load_prompt`.
         """
-        self._model = LocalModel(config, knob, f"the local judge {knob}")
+        model = LocalModel(config, knob, f"the local judge {knob}")
+        OfMachine.__init__(self, model, config.dtype)
+        Prompted.__init__(self, load_prompt(config, seed, knob), config.reply_tokens)
         self._config = config
-        super().__init__(load_prompt(config, seed, knob), config.reply_tokens)
 
     @property
-    def label(self) -> str:
-        return f"local {self._model.name}"
-
-    @functools.cached_property
     def key(self) -> str:
-        return digest_json(
-            {
-                "kind": "local",
-                "weights": self._model.weights,
-                "dtype": self._config.dtype,
-                "prompt": self._prompt.version,
-            }
-        )
-
-    @property
-    def price(self) -> Price:
-        return FREE
-
-    @property
-    def concurrency(self) -> int:
-        return 1
+        return self._digest("local", prompt=self._prompt.version)
 
     def answers(self, part: Case, stop: threading.Event) -> Iterator[Judgement]:
         for attempt in range(self._config.reply_retries + 1):
