@@ -56,11 +56,13 @@ typecheck: $(READY) typetree
 docs: $(READY)  ## the pages of docs/ as a site in build/docs; a warning is an error
 	$(BIN)/sphinx-build -q -E -W -n --keep-going -b html docs build/docs
 
-bench: $(READY)  ## side-by-side ratios against named peers, into benchmarks/results/
+bench: $(READY)  ## every stage beside named peers, over three sizes, into benchmarks/results/
+	$(BIN)/python benchmarks/all.py
 	$(BIN)/python benchmarks/retrieval.py
 	@if [ -n "$(BEIR)" ]; then $(BIN)/python benchmarks/lexical.py --data $(BEIR) && \
-	$(BIN)/python benchmarks/evaluation.py --data $(BEIR) --reference; \
-	else echo "lexical and evaluation benchmarks skipped: BEIR=FOLDER names the data set"; fi
+	$(BIN)/python benchmarks/evaluation.py --data $(BEIR) --reference && \
+	$(BIN)/python benchmarks/int8.py --data $(BEIR); \
+	else echo "lexical, evaluation and int8 benchmarks skipped: BEIR=FOLDER names the data set"; fi
 
 check: lint test  ## everything that CI checks first
 

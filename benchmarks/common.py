@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).resolve().parent / "results"
+STATE = Path(__file__).resolve().parent / ".state" / "all"
 
 
 @dataclass

@@ -88,24 +88,30 @@ def trainer_of(contestant: str, options: argparse.Namespace, output: Path) -> An
     return FeedTrainer(feed, {}, **shared)
 
 
-def train(contestant: str, options: argparse.Namespace) -> Reading:
+def time_steps(trainer: Any, steps: int, warm: int) -> Reading:
+    """Seconds a step, over what follows the first `warm` of `steps`."""
     from transformers import TrainerCallback
 
     class Stopwatch(TrainerCallback):  # type: ignore[misc]
         begun = 0.0
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step == WARM:
+            if state.global_step == warm:
                 self.begun = time.perf_counter()
 
+    watch = Stopwatch()
+    trainer.add_callback(watch)
+    with measured() as reading:
+        trainer.train()
+        ended = time.perf_counter()
+    reading.seconds = (ended - watch.begun) / (steps - warm)
+    return reading
+
+
+def train(contestant: str, options: argparse.Namespace) -> Reading:
     with tempfile.TemporaryDirectory() as output:
         trainer = trainer_of(contestant, options, Path(output))
-        watch = Stopwatch()
-        trainer.add_callback(watch)
-        with measured() as reading:
-            trainer.train()
-            ended = time.perf_counter()
-        reading.seconds = (ended - watch.begun) / (options.steps - WARM)
+        reading = time_steps(trainer, options.steps, WARM)
         found = {"step": reading.seconds, **batches(trainer, options.steps)}
     with (options.folder / f"{contestant}.jsonl").open("a") as handle:
         handle.write(json.dumps(found) + "\n")

@@ -9,6 +9,8 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from .errors import MissingExtraError, PyriteError
+from .hub_set import folder_set, hub_set
+from .hub_tables import SCHEME
 from .store import publish, scratch_folder
 
 URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets/{}.zip"
@@ -33,11 +35,16 @@ _SECONDS = 20  # until the host counts as unreachable
 
 
 def find_folder(path: str, cache: Path) -> Path:
-    """The folder of `dataset.path`: `path` if it is one, or BEIR's dataset of that name.
+    """The BEIR folder of `dataset.path`: `path` if it is one, or one that is made of what it names.
 
-    Raises PyriteError if there is neither, or if the host of BEIR cannot be reached.
+    That is BEIR's dataset of that name, `hf://datasets/OWNER/NAME`, or a folder with tables as the
+    hub has them. Raises PyriteError if there is none, or if the host cannot be reached.
     """
+    if path.startswith(SCHEME):
+        return hub_set(path, cache)
     folder = Path(path)
+    if folder.is_dir() and not (folder / "corpus.jsonl").is_file():
+        return folder_set(folder, cache) or folder
     if folder.is_dir() or folder.name != path:
         return folder
     if path not in NAMES:

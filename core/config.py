@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, model_validator
 
 from .errors import PyriteError
+from .used import Idle, Rules, idle_here, idle_keys
+
+logger = logging.getLogger(__name__)
+LATER = "idle keys are looked for later"  # a context of validation
 
 
 class Section(BaseModel):
-    """Base of every configuration section: frozen, unknown keys are errors."""
+    """Base of every configuration section: frozen, unknown keys are errors.
+
+    `USED` says which keys are read only while others have certain values. A key that is not at its
+    default and that nothing reads is an error.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    USED: ClassVar[Rules] = ()
+
+    @model_validator(mode="after")
+    def _nothing_is_idle(self, info: ValidationInfo) -> Self:
+        for idle in idle_here(self) if info.context != LATER else ():
+            if not idle.excused:
+                raise ValueError(idle.sentence)
+        return self
 
 
 C = TypeVar("C", bound=Section)
@@ -57,43 +75,54 @@ _Loader.yaml_implicit_resolvers = {
 def load_config(kind: type[C], path: Path | None, overrides: Sequence[str] = ()) -> C:
     """Read a YAML file, apply `a.b=c` overrides in order, validate.
 
-    Precedence: default < file < override. Raises PyriteError naming the file or override, the
-    key, what is allowed, and for an unknown key the closest valid one.
+    Precedence: default < file < override. Keys of the file that an override leaves without effect
+    are taken out, and logged. Raises PyriteError naming the file or override, the key, what is
+    allowed, and for an unknown key the closest valid one.
     """
     data = _read_yaml(path) if path is not None else {}
-    for override in overrides:
-        _apply(data, override)
-    return parse_config(kind, data, str(path) if path is not None else "configuration")
+    overridden = {_apply(data, override) for override in overrides}
+    return _parse(kind, data, str(path) if path is not None else "configuration", overridden)
 
 
 def parse_config(kind: type[C], data: dict[str, Any], where: str = "configuration") -> C:
     """Validate a mapping as `kind`; all mistakes become one PyriteError about the first."""
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        raise PyriteError(f"{where}: {_sentence(kind, error)}") from error
+    return _parse(kind, data, where, set())
 
 
-def changed(section: Section, prefix: str = "") -> list[str]:
-    """Dotted keys below `section` that are not at their defaults, in declaration order.
+def _parse(kind: type[C], data: dict[str, Any], where: str, overridden: set[str]) -> C:
+    """`parse_config` of data in which the keys `overridden` were set last."""
+    taken: list[Idle] = []
+    while True:
+        try:
+            config = kind.model_validate(data, context=LATER)
+        except ValidationError as error:
+            raise PyriteError(f"{where}: {_sentence(kind, error)}") from error
+        idle = list(idle_keys(config))
+        turned = [one for one in idle if one.turned_by(overridden, {t.path for t in taken})]
+        for one in idle:
+            if not one.excused and one not in turned:
+                raise PyriteError(f"{where}: {one.sentence}")
+        gone = [one for one in turned if _take_out(data, one.path.split("."))]
+        if not gone:
+            _tell(where, [*taken, *(one for one in idle if one.excused)])
+            return config
+        # what is gone may have been what another key was for
+        taken += gone
 
-    Values count, not what was given: a dumped configuration says every key.
-    """
-    found: list[str] = []
-    for name, info in type(section).model_fields.items():
-        value = getattr(section, name)
-        default = info.get_default(call_default_factory=True)
-        if value == default:
-            continue
-        inner = changed(value, f"{prefix}{name}.") if isinstance(value, Section) else []
-        found += inner or [prefix + name]
-    return found
+
+def _tell(where: str, idle: list[Idle]) -> None:
+    for why, group in groupby(idle, lambda one: one.why):
+        keys = [one.path for one in group]
+        count = f"{len(keys)} key{'s' * (len(keys) != 1)}"
+        logger.warning("%s: not used: %s (%s, %s)", where, ", ".join(keys), count, why)
 
 
-def refuse_unread(keys: Iterable[str], why: str, instead: str) -> None:
-    """Raise ValueError for the first of `keys`, which nothing reads because of `why`."""
-    for key in keys:
-        raise ValueError(f"{key} has no effect with {why}; remove it or {instead}")
+def _take_out(data: Any, path: Sequence[str]) -> bool:
+    """Remove a key; False where it is not there, because a section fills it in itself."""
+    *outer, last = path
+    for name in outer:
+        data = data[int(name)] if isinstance(data, list) else data.get(name, {})
+    return data.pop(last, data) is not data
 
 
 def dump_config(config: Section) -> str:
@@ -104,7 +133,7 @@ def dump_config(config: Section) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        data = _unshared(yaml.load(path.read_text(encoding="utf-8"), _Loader))
     except PyriteError as error:
         raise PyriteError(f"{path}: {error}") from error
     except FileNotFoundError as error:
@@ -120,7 +149,15 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
+def _unshared(data: Any) -> Any:
+    """A copy in which a change at one place is none at another that YAML calls by the same name."""
+    if isinstance(data, dict):
+        return {key: _unshared(value) for key, value in data.items()}
+    return [_unshared(value) for value in data] if isinstance(data, list) else data
+
+
+def _apply(data: dict[str, Any], override: str) -> str:
+    """Set what an override says, and return its key."""
     key, separator, raw = override.partition("=")
     parts = key.strip().split(".")
     if not separator or not all(parts):
@@ -137,6 +174,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
             raise PyriteError(f"override {override!r}: {part!r} is a value, not a section")
         data = inner
     data[parts[-1]] = value
+    return ".".join(parts)
 
 
 def _sentence(kind: type[Section], error: ValidationError) -> str:

@@ -17,6 +17,7 @@ from .errors import PyriteError
 from .store import Manifest, read_array, write_array
 from .tables import TextTable
 from .text import normalise
+from .used import only
 
 EMBEDDED = "stdlib"
 CORPUS = "corpus.jsonl"
@@ -28,7 +29,9 @@ class DatasetConfig(Section):
     """Where the corpus, the queries and the judgements come from."""
 
     path: str = Field(
-        EMBEDDED, description="`stdlib` (built here), a BEIR folder, or the name of one of BEIR's"
+        EMBEDDED,
+        description="`stdlib` (built here), a BEIR folder, the name of one of BEIR's,"
+        " hf://datasets/OWNER/NAME, or a folder of such tables",
     )
     max_documents: int | None = Field(None, ge=10, description="`stdlib` only: whole files up to")
     train_split: str = Field(
@@ -40,6 +43,8 @@ class DatasetConfig(Section):
     qrels: list[str] = Field(
         [], description="further BEIR tsv files with judgements of the mined queries; mining only"
     )
+
+    USED = (only("max_documents", "path", EMBEDDED),)
 
 
 def open_dataset(config: DatasetConfig, cache: Path) -> Dataset:

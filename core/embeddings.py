@@ -8,7 +8,7 @@ Texts that a finished store of the same encoder already holds are copied, not en
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from .digest import digest_json
 from .donors import Donors, find_donors, text_digests
-from .encoder import F32, Encoder, Role, plan_batches
+from .encode_blocks import Done, encode_blocks
+from .encoder import F32, Encoder, Role
 from .errors import PyriteError
 from .ids import I64
 from .progress import progress
@@ -173,13 +174,11 @@ def encode_in_memory(
     Raises PyriteError on a vector that is not finite or has the wrong dimension.
     """
     chosen = np.arange(len(table)) if rows is None else rows
-    encode = encoder.encode_queries if role == "query" else encoder.encode_documents
+    starts = range(0, chosen.size, PART_ROWS)
+    blocks = (table.texts(chosen[start : start + PART_ROWS]) for start in starts)
     vectors = np.empty((chosen.size, encoder.dimension), dtype=np.float32)
-    for start in range(0, chosen.size, PART_ROWS):
-        texts = table.texts(chosen[start : start + PART_ROWS])
-        for batch in plan_batches(encoder.lengths(texts, role), max_tokens):
-            found = encode([texts[i] for i in batch])
-            vectors[start + batch] = _checked(found, batch.size, encoder)
+    for number, found in encode_blocks(encoder, blocks, len(starts), role, max_tokens):
+        vectors[starts[number] : starts[number] + len(found)] = found
     return Embeddings.from_array(vectors)
 
 
@@ -215,53 +214,52 @@ class _Job:
         self.max_tokens = max_tokens
         self.layout = layout
         self.copied = 0
+        self.digests: dict[int, npt.NDArray[np.bytes_]] = {}
 
     def run(self, donors: Donors) -> None:
         """Write all parts, then the shards, then the digests of the texts."""
-        step = self.layout.part_rows
-        starts = range(0, self.rows.size, step)
-        encode = (
-            self.encoder.encode_queries if self.role == "query" else self.encoder.encode_documents
-        )
-        digests = []
-        with progress(f"encode {self.role} texts", total=self.rows.size, unit="texts") as bar:
-            for start in starts:
-                part = self.rows[start : start + step]
-                texts = self.table.texts(part)
-                digests.append(text_digests(texts))
-                copied = donors.rows(digests[-1])
-                self.copied += int((copied >= 0).sum())
-                if part_done(self._part(start)):
-                    bar.update(part.size)
-                    continue
-                vectors = self._vectors(encode, texts, donors, copied, bar.update)
-                _check_finite(vectors, part, f"{self.table.where} ({self.role})")
+        starts = range(0, self.rows.size, self.layout.part_rows)
+        todo = [start for start in starts if not part_done(self._part(start))]
+        before = self.rows.size - sum(self._rows(start).size for start in todo)
+        title = f"encode {self.role} texts"
+        with progress(title, self.rows.size, "texts", initial=before) as bar:
+            for start, vectors in self._encoded(todo, donors, bar.update):
+                _check_finite(vectors, self._rows(start), f"{self.table.where} ({self.role})")
                 write_part(self._part(start), vectors.astype(self.layout.dtype))
         self._join(starts)
-        known = np.concatenate(digests) if digests else text_digests([])
-        write_array(self.folder / "texts.npy", known)
+        known = [self._digests(start) for start in starts]
+        self.copied = sum(int((donors.rows(digests) >= 0).sum()) for digests in known)
+        write_array(self.folder / "texts.npy", np.concatenate(known or [text_digests([])]))
 
-    def _vectors(
-        self,
-        encode: Callable[[Sequence[str]], F32],
-        texts: list[str],
-        donors: Donors,
-        copied: I64,
-        done: Callable[[int], object],
-    ) -> F32:
-        vectors = np.empty((len(texts), self.encoder.dimension), dtype=np.float32)
-        old = np.flatnonzero(copied >= 0)
-        if old.size:
-            vectors[old] = donors.take(copied[old])
-            done(old.size)
-        new = np.flatnonzero(copied < 0)
-        if new.size:
-            lengths = self.encoder.lengths([texts[i] for i in new], self.role)
-            for batch in plan_batches(lengths, self.max_tokens):
-                found = encode([texts[i] for i in new[batch]])
-                vectors[new[batch]] = _checked(found, batch.size, self.encoder)
-                done(batch.size)
-        return vectors
+    def _encoded(self, todo: list[int], donors: Donors, done: Done) -> Iterator[tuple[int, F32]]:
+        """The vectors of the parts that begin at `todo`, in any order."""
+        under_way: dict[int, tuple[F32, I64]] = {}
+
+        def blocks() -> Iterator[list[str]]:
+            for number, start in enumerate(todo):
+                texts = self.table.texts(self._rows(start))
+                copied = donors.rows(self._digests(start, texts))
+                vectors = np.empty((len(texts), self.encoder.dimension), dtype=np.float32)
+                old, new = np.flatnonzero(copied >= 0), np.flatnonzero(copied < 0)
+                if old.size:
+                    vectors[old] = donors.take(copied[old])
+                    done(old.size)
+                under_way[number] = vectors, new
+                yield [texts[i] for i in new]
+
+        encoded = encode_blocks(self.encoder, blocks(), len(todo), self.role, self.max_tokens, done)
+        for number, found in encoded:
+            vectors, new = under_way.pop(number)
+            vectors[new] = found
+            yield todo[number], vectors
+
+    def _rows(self, start: int) -> I64:
+        return self.rows[start : start + self.layout.part_rows]
+
+    def _digests(self, start: int, texts: list[str] | None = None) -> npt.NDArray[np.bytes_]:
+        if start not in self.digests:
+            self.digests[start] = text_digests(texts or self.table.texts(self._rows(start)))
+        return self.digests[start]
 
     def _part(self, start: int) -> Path:
         return self.folder / f"part-{self.layout.part_rows}-{start:010d}.npy"
@@ -273,15 +271,6 @@ class _Job:
             inside = [self._part(s) for s in starts if first <= s < first + rows]
             shape = (min(rows, self.rows.size - first), self.encoder.dimension)
             join_arrays(inside, _shard_path(self.folder, number), self.layout.dtype, shape)
-
-
-def _checked(vectors: F32, rows: int, encoder: Encoder) -> F32:
-    if vectors.shape != (rows, encoder.dimension):
-        raise PyriteError(
-            f"the encoder returned shape {vectors.shape} for {rows} texts; expected"
-            f" ({rows}, {encoder.dimension})"
-        )
-    return vectors
 
 
 def _check_finite(vectors: F32, rows: I64, where: str) -> None:

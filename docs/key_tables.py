@@ -22,6 +22,7 @@ _KINDS = {
     "string": "text",
     "boolean": "`true`, `false`",
     "null": "`null`",
+    "object": "keys and values",
 }
 
 

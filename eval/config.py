@@ -10,6 +10,7 @@ from ..core.config import Section
 from ..core.dataset import SPLIT
 from ..core.run import RunConfig
 from ..core.sbert import EncoderConfig
+from ..core.used import Used
 from ..indexes.sources import SourceConfig
 from .measures import cutoff
 
@@ -82,6 +83,8 @@ class EvalSection(Section):
     also: tuple[Judge, ...] = Field((), description="measure the same ranking by these tools too")
     mteb_tasks: tuple[str, ...] = Field((), description="tasks of mteb by name")
     mteb_benchmarks: tuple[str, ...] = Field((), description="benchmarks of mteb by name")
+
+    USED = (Used(("source.weight",), ("source",), lambda section: False, why="with one source"),)
 
     @field_validator("measures")
     @classmethod

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.encoder import Encoder
+from ..core.engine.config import anywhere
 from ..core.errors import PyriteError
 from ..core.run import build_encoder, check_folders
 from ..core.store import discard
@@ -57,7 +58,7 @@ def measure(
         folder,
         evaluation,
         facts,
-        config=config.model_dump(mode="json"),
+        config=anywhere(config).model_dump(mode="json"),
         seed=config.seed,
         counts={"queries": len(evaluation.query_ids)},
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.encoder import Encoder
+from ..core.engine.config import anywhere
 from ..core.errors import MissingExtraError, PyriteError
 from ..core.run import check_folders
 from ..core.store import Manifest, discard, write_bytes, write_json
@@ -183,7 +184,7 @@ def _write(home: Path, results: Results, config: EvalConfig, alone: bool) -> Non
         schema=1,
         kind=KIND,
         verb="eval",
-        config=config.model_dump(mode="json"),
+        config=anywhere(config).model_dump(mode="json"),
         seed=config.seed,
         counts={"rows": len(results.rows), "mteb": len(results.tasks)},
     )

@@ -23,6 +23,7 @@ from ..core.errors import PyriteError
 from ..core.json_lines import json_object, whole_text
 from ..core.run import RunConfig, build_encoder
 from ..core.sbert import EncoderConfig
+from ..core.used import ALL, Used, only
 from .measures import F64
 
 COLUMNS = ("q1", "q2", "doc1", "doc2")
@@ -43,6 +44,8 @@ class ReaderConfig(CrossEncoderConfig):
         None, min_length=1, description="a cross-encoder in the place of `encoder`: path or hub id"
     )
 
+    USED = (only(ALL, "model", off=None, instead="set {at}model"),)
+
 
 class NevirConfig(Section):
     """Which model ranks the pairs."""
@@ -51,6 +54,15 @@ class NevirConfig(Section):
     cache_dir: str = Field("runs/.cache", description="what an encoder keeps beside its vectors")
     encoder: EncoderConfig = EncoderConfig()
     cross_encoder: ReaderConfig = ReaderConfig()
+
+    USED = (
+        Used(
+            ("encoder",),
+            ("cross_encoder.model",),
+            lambda config: config.cross_encoder.model is None,
+            "set cross_encoder.model=null",
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,12 @@ SCHEMA = 1
 _ADD_ROWS = 65_536
 
 
+def ann_memory(batch: int, k: int, documents: int, dimension: int, rescore: int) -> int:
+    """Bound of one `AnnIndex.search` beside the index itself, in bytes."""
+    width = min(k * rescore, documents)
+    return batch * (8 * dimension + 12 * (k + 4 * width)) + RESCORE_BYTES
+
+
 class AnnIndex:
     """A FAISS index whose hits are scored again from the stored vectors, in the total order."""
 
@@ -69,8 +75,8 @@ class AnnIndex:
 
     def memory_bytes(self, batch: int, k: int) -> int:
         """Bound of one `search` beside the index itself, in bytes."""
-        width = min(k * self._config.rescore, len(self))
-        return batch * (8 * self._corpus.dimension + 12 * (k + 4 * width)) + RESCORE_BYTES
+        shape = len(self), self._corpus.dimension
+        return ann_memory(batch, k, *shape, self._config.rescore)
 
 
 def open_ann(

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from ..core.config import Section
+from ..core.used import Used
 
 FLAT = "Flat"
 KEY = "index"  # what errors call the section where nobody says of which source it is
@@ -30,6 +31,32 @@ class IndexConfig(Section):
         None, gt=0, le=1, description="approximate: recall@k below this is an error"
     )
     recall_sample: int = Field(200, ge=1, description="queries that recall is measured on")
+
+    USED = (
+        Used(
+            (
+                *("nprobe", "ef_search", "ef_construction", "parameters", "train_size"),
+                *("rescore", "min_recall", "recall_sample"),
+            ),
+            ("factory",),
+            lambda index: not index.exact,
+            "set {at}backend=faiss and {at}factory to an approximate index",
+        ),
+        Used(
+            ("several",),
+            ("device", "factory"),
+            lambda index: not index.exact and "," in index.device,
+            "set {at}device to several GPUs, as cuda:0,cuda:1, and {at}factory to an approximate"
+            " index",
+        ),
+        Used(
+            ("float16",),
+            ("device", "backend"),
+            # torch on a CPU refuses it with a sentence of its own
+            lambda index: index.backend == "torch" or (not index.exact and index.device != "cpu"),
+            "set {at}backend=torch and {at}device=cuda",
+        ),
+    )
 
     @model_validator(mode="after")
     def _torch_is_exact(self) -> IndexConfig:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,6 +16,26 @@ from .topk import RESCORE_BYTES, exact_scores, order_rows
 
 _MARGIN = 32
 _PROPOSALS = 1 << 21  # rows x width proposed at a time
+
+
+def proposed(k: int, documents: int) -> int:
+    """How many documents are proposed for the top `k`."""
+    return min(k + max(_MARGIN, k // 4), documents)
+
+
+def flat_memory(
+    batch: int, k: int, documents: int, dimension: int, proposer: Callable[[int, int], int]
+) -> int:
+    """Bound of one `FlatIndex.search` beside the mapped corpus, in bytes.
+
+    `proposer` bounds the proposals of so many rows at such a width.
+    """
+    width = proposed(k, documents)
+    rows = max(1, min(batch, _PROPOSALS // width))
+    queries = batch * (8 * dimension + 12 * k)
+    # a tied border may widen one query to the whole corpus
+    widest = 4 * 12 * max(rows * width, documents)
+    return queries + widest + proposer(rows, width) + RESCORE_BYTES
 
 
 class FlatIndex:
@@ -60,15 +82,10 @@ class FlatIndex:
 
     def memory_bytes(self, batch: int, k: int) -> int:
         """Bound of one `search` beside the mapped corpus, in bytes."""
-        width = self._width(k)
-        rows = max(1, min(batch, _PROPOSALS // width))
-        queries = batch * (8 * self._corpus.dimension + 12 * k)
-        # a tied border may widen one query to the whole corpus
-        widest = 4 * 12 * max(rows * width, len(self))
-        return queries + widest + self._proposer.memory_bytes(rows, width) + RESCORE_BYTES
+        return flat_memory(batch, k, len(self), self._corpus.dimension, self._proposer.memory_bytes)
 
     def _width(self, k: int) -> int:
-        return min(k + max(_MARGIN, k // 4), len(self))
+        return proposed(k, len(self))
 
     def _settle(
         self, queries_BD: F32, k: int, width: int, proposer: Proposer

@@ -134,6 +134,11 @@ def deep_search(
             return best, best_rows
 
 
+def faiss_memory(batch: int, width: int, documents: int, dimension: int) -> int:
+    """Bound of one `FaissProposer.propose` beside the mapped corpus, in bytes."""
+    return 4 * dimension * (min(_BLOCK_ROWS, documents) + batch) + 4 * 12 * batch * width
+
+
 class FaissProposer:
     """Exact search by FAISS, block by block, on the CPU or on one GPU."""
 
@@ -173,8 +178,7 @@ class FaissProposer:
         return None
 
     def memory_bytes(self, batch: int, width: int) -> int:
-        block = min(_BLOCK_ROWS, len(self._corpus))
-        return 4 * self._corpus.dimension * (block + batch) + 4 * 12 * batch * width
+        return faiss_memory(batch, width, len(self._corpus), self._corpus.dimension)
 
 
 def faiss_gpus(device: str, key: str) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ..core.candidates import Candidates
 from ..core.config import Section
 from ..core.digest import digest_array, digest_json
 from ..core.encoder import F32
+from ..core.encoders.parallel import in_order
 from ..core.errors import PyriteError
 from ..core.progress import progress
 from ..core.store import (
@@ -25,8 +27,9 @@ from ..core.store import (
     write_array,
     write_part,
 )
+from ..core.used import Used, only
 from .fuse import Fused, Fusion, Ranked, fuse
-from .sources import SearchInputs, Source, SourceConfig, open_source
+from .sources import SearchInputs, Source, SourceConfig, open_source, searches_at_once
 from .topk import exact_scores
 
 logger = logging.getLogger(__name__)
@@ -44,6 +47,18 @@ class RetrieveConfig(Section):
     fuse: Fusion = Field("union", description="how the lists of several sources are joined")
     rrf_k: int = Field(60, ge=0, description="rrf: the constant added to each rank")
     export: bool = Field(False, description="mine: also write candidates.parquet")
+
+    USED = (
+        Used(
+            ("fuse", "rrf_k", "sources.weight"),
+            ("sources",),
+            lambda config: len(config.sources) > 1,
+            "list several sources",
+            "with one source",
+        ),
+        only("rrf_k", "fuse", "rrf"),
+        only("sources.weight", "fuse", "rrf", "score"),
+    )
 
     @field_validator("sources")
     @classmethod
@@ -141,6 +156,20 @@ def open_candidates(folder: Path, manifest: Manifest) -> Candidates:
     return Candidates(rows, ids, scores, source, source_rank, sources)
 
 
+def only_similarity(config: RetrieveConfig) -> bool:
+    """Whether the one source's scores and order are the queries' similarity."""
+    sources = config.sources
+    return len(sources) == 1 and sources[0].kind == "dense" and sources[0].query == "query"
+
+
+def search_memory(
+    config: RetrieveConfig, batch: int, quotas: Sequence[int], found: Sequence[int]
+) -> int:
+    """Bound of one block's search and fusion, in bytes; `found` are the sources' own bounds."""
+    fusion = 0 if only_similarity(config) else 100 * batch * sum(quotas)
+    return max(found) + 40 * batch * config.depth + fusion
+
+
 class _Search:
     """One retrieval on its way to disk."""
 
@@ -164,30 +193,37 @@ class _Search:
             self.config.depth,
             self.memory_bytes() / 2**20,
         )
-        with progress("search", total=total, unit="queries") as bar:
-            for start in range(0, total, step):
-                stop = min(start + step, total)
-                if not part_done(self._part(start)):
-                    write_part(self._part(start), self._records(start, stop))
-                bar.update(stop - start)
+        todo = [start for start in range(0, total, step) if not part_done(self._part(start))]
+        before = total - sum(min(step, total - start) for start in todo)
+        with progress("search", total=total, unit="queries", initial=before) as bar:
+            for start, records in zip(todo, self._searched(todo), strict=True):
+                write_part(self._part(start), records)
+                bar.update(len(records))
         shape = (total, self.config.depth)
         for name, dtype in _COLUMNS.items():
             parts = (self._part(start) for start in range(0, total, step))
             join_arrays(parts, self.folder / f"{name}.npy", dtype, shape, field=name)
         write_array(self.folder / "query_rows.npy", self.inputs.rows)
 
+    def _searched(self, todo: list[int]) -> Iterator[np.ndarray]:
+        """The records of the blocks that begin at `todo`, in that order."""
+        at_once, total = searches_at_once(self.sources), self.inputs.rows.size
+
+        def records(start: int) -> np.ndarray:
+            return self._records(start, min(start + self.config.block_queries, total))
+
+        # only what workers search is under way several times
+        return in_order(records, todo, at_once) if at_once > 1 else map(records, todo)
+
     def memory_bytes(self) -> int:
         """Bound of a block's search and fusion, in bytes."""
         batch = min(self.config.block_queries, self.inputs.rows.size)
         found = [s.memory_bytes(batch, k) for s, k in zip(self.sources, self.quotas, strict=True)]
-        fusion = 0 if self._only_similarity else 100 * batch * sum(self.quotas)
-        return max(found) + 40 * batch * self.config.depth + fusion
+        return search_memory(self.config, batch, self.quotas, found)
 
     @property
     def _only_similarity(self) -> bool:
-        """Whether the one source's scores and order are the queries' similarity."""
-        sources = self.config.sources
-        return len(sources) == 1 and sources[0].kind == "dense" and sources[0].query == "query"
+        return only_similarity(self.config)
 
     def _part(self, start: int) -> Path:
         # the block size is in the name: a run resumed with another one starts its own parts

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -18,11 +19,16 @@ from ..core.errors import PyriteError
 from ..core.ids import I64
 from ..core.run import Prepared
 from ..core.tables import TextTable
+from ..core.used import Used, only
 from .config import IndexConfig
 from .dense import DenseIndex, open_dense, open_exact
 from .lexical import LexicalConfig, LexicalIndex, lexical_key, open_lexical
 from .recall import Recall, measure_recall
 from .run_file import RunFile, read_run
+from .shards import shards_of
+
+if TYPE_CHECKING:
+    from ..core.engine.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +48,17 @@ class SourceConfig(Section):
     index: IndexConfig = Field(IndexConfig(), description="for kind dense")
     lexical: LexicalConfig = Field(LexicalConfig(), description="for kinds bm25s and lucene")
     path: str | None = Field(None, description="for kind run: a TREC run or candidates.parquet")
+
+    USED = (
+        only("index", "kind", "dense"),
+        only("lexical", "kind", "bm25s", "lucene"),
+        Used(
+            ("lexical.backend",),
+            ("kind",),
+            lambda source: source.lexical.backend == source.kind,
+            "set {at}kind to it",
+        ),
+    )
 
     @model_validator(mode="after")
     def _run_has_path(self) -> SourceConfig:
@@ -72,7 +89,8 @@ class SearchInputs:
 
     `rows` int64 [Q] are rows of `queries`; `query_vectors` has Q rows in the same order.
     `positives` int64 [Q] are the corpus rows that a source with `query: positive` searches with;
-    None where there are none to search with, as in an evaluation.
+    None where there are none to search with, as in an evaluation. `session` has the workers that
+    hold the shards of an exact dense source; None: everything is searched here.
     """
 
     queries: TextTable
@@ -81,6 +99,7 @@ class SearchInputs:
     query_vectors: Embeddings | None
     corpus_vectors: Embeddings | None
     positives: I64 | None = None
+    session: Session | None = None
 
     @classmethod
     def of(cls, prepared: Prepared, positives: I64 | None = None) -> SearchInputs:
@@ -92,6 +111,7 @@ class SearchInputs:
             prepared.queries.embeddings,
             prepared.corpus,
             positives,
+            prepared.session,
         )
 
 
@@ -109,6 +129,20 @@ class Source(Protocol):
         """Bound of one search, in bytes."""
 
 
+@runtime_checkable
+class Pipelined(Protocol):
+    """A source or an index that gains from several searches under way, from as many threads."""
+
+    @property
+    def at_once(self) -> int:
+        """How many."""
+
+
+def searches_at_once(sources: Sequence[Source]) -> int:
+    """How many blocks may be under way: as many as every one of the sources can take."""
+    return min(s.at_once if isinstance(s, Pipelined) else 1 for s in sources)
+
+
 class DenseSource:
     """A dense index over the corpus vectors, searched with `vectors` or some `rows` of them."""
 
@@ -123,6 +157,10 @@ class DenseSource:
     @property
     def key(self) -> str:
         return self._key
+
+    @property
+    def at_once(self) -> int:
+        return self._index.at_once if isinstance(self._index, Pipelined) else 1
 
     def search(self, start: int, stop: int, k: int) -> tuple[I64, F32]:
         return self._index.search(self._vectors.take(self._rows[start:stop]), k)
@@ -180,6 +218,10 @@ def open_source(
     and what each kind raises.
     """
     k = min(config.quota or depth, len(inputs.corpus))
+    if inputs.session is not None and not (config.kind == "dense" and config.index.exact):
+        inputs.session.plan(
+            f"search: source {config.label} on the driver, as only exact dense search has shards"
+        )
     if config.kind == "dense":
         return _open_dense(config, inputs, k, cache, threads, f"{key}.index")
     if config.path is not None:
@@ -201,7 +243,11 @@ def _open_dense(
         raise PyriteError("a source of kind dense needs an encoder; set encoder.model")
     rows = _searched_rows(config, inputs)
     rank_N = inputs.corpus.ids.rank_N
-    index = open_dense(config.index, corpus, rank_N, cache, k, threads, section)
+    index: DenseIndex
+    if inputs.session is not None and config.index.exact:
+        index = shards_of(config.index, corpus, rank_N, inputs.session, section)
+    else:
+        index = open_dense(config.index, corpus, rank_N, cache, k, threads, section)
     # exact search gives the same bytes on every backend and device, so they are not in its key
     exact = config.index.exact
     settings = None if exact else config.index.model_dump(mode="json")

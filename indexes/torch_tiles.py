@@ -39,6 +39,17 @@ def fast_bfloat16() -> bool:
     return bool(found.get("amx_bf16") or found.get("avx512_bf16"))
 
 
+def tile_memory(batch: int, width: int, documents: int, dimension: int, on_cpu: bool) -> int:
+    """Bound of one `TorchProposer.propose` beside the mapped corpus, in bytes."""
+    rows = min(batch, (_WORKERS if on_cpu else 1) * _TILE_QUERIES)
+    columns = _TILE_DOCS if on_cpu else _CUDA_TILE_DOCS
+    # beside the scores: the groups above the floor, or a copy for the top of the tile
+    each = 24 if on_cpu else 5
+    tile = rows * min(columns, documents) * each
+    merging = 12 * width * (batch + 8 * rows) + 160 * width * rows
+    return tile + merging + 6 * (rows + columns) * dimension
+
+
 class TorchProposer:
     """A `Proposer` of torch matrix products."""
 
@@ -128,14 +139,8 @@ class TorchProposer:
         return single
 
     def memory_bytes(self, batch: int, width: int) -> int:
-        workers = _WORKERS if self._device.type == "cpu" else 1
-        rows = min(batch, workers * _TILE_QUERIES)
-        columns = _TILE_DOCS if self._device.type == "cpu" else _CUDA_TILE_DOCS
-        # beside the scores: the groups above the floor, or a copy for the top of the tile
-        each = 24 if self._device.type == "cpu" else 5
-        tile = rows * min(columns, len(self._corpus)) * each
-        merging = 12 * width * (batch + 8 * rows) + 160 * width * rows
-        return tile + merging + 6 * (rows + columns) * self._corpus.dimension
+        shape = len(self._corpus), self._corpus.dimension
+        return tile_memory(batch, width, *shape, on_cpu=self._device.type == "cpu")
 
     def _on_cpu(self, queries_BD: torch.Tensor, width: int) -> tuple[I64, F32]:
         sieve = Sieve(queries_BD.shape[0], width, self._dtype)

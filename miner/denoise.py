@@ -12,15 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from ..core.config import changed, refuse_unread
 from ..core.cross_encoder import Activation, CrossEncoderConfig
 from ..core.encoder import F32
 from ..core.errors import PyriteError
 from ..core.ids import I64
+from ..core.used import ALL, only
 
 Bool = npt.NDArray[np.bool_]
-# what only a measured threshold, or only a given one, makes use of
-_UNREAD = {"none": {"quantile", "margin"}, "positives_quantile": {"negative_below"}}
 
 
 class DenoiseConfig(CrossEncoderConfig):
@@ -43,16 +41,11 @@ class DenoiseConfig(CrossEncoderConfig):
     margin: float = Field(0.0, ge=0, description="the threshold is the quantile minus this")
     allow_unchecked: bool = Field(False, description="keep candidates beyond depth, unchecked")
 
-    @model_validator(mode="after")
-    def _used(self) -> DenoiseConfig:
-        given = changed(self)
-        # one who writes model=null switches a section off, one who does not has forgotten a model
-        if self.model is None and "model" not in self.model_fields_set:
-            refuse_unread(given, "no model", "set model to a cross-encoder")
-        unread = [key for key in given if key in _UNREAD[self.calibrate]]
-        other = next(kind for kind in _UNREAD if kind != self.calibrate)
-        refuse_unread(unread, f"calibrate={self.calibrate}", f"set calibrate={other}")
-        return self
+    USED = (
+        only(ALL, "model", off=None, instead="set {at}model to a cross-encoder"),
+        only("quantile margin", "calibrate", "positives_quantile"),
+        only("negative_below", "calibrate", "none"),
+    )
 
     @model_validator(mode="after")
     def _thresholds(self) -> DenoiseConfig:

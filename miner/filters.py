@@ -22,6 +22,8 @@ from .denoise import DenoiseConfig
 
 U16 = npt.NDArray[np.uint16]
 U64 = npt.NDArray[np.uint64]
+CEILINGS = ("margin", "percent", "max_score")
+DEFAULT_PERCENT = 0.95  # of a run that says nothing about filters
 
 
 class FilterConfig(Section):
@@ -180,6 +182,19 @@ def score_reasons(scores_QK: F32, pos_scores_Q: F32, config: FilterConfig) -> U1
             above |= scores_QK == ceiling[:, None]
         reasons[above & np.isfinite(scores_QK)] |= np.uint16(reason)
     return reasons
+
+
+def ceilings_line(config: FilterConfig) -> str:
+    """Which of the rules of `score_reasons` hold, in words."""
+    values = {f"filters.{name}": getattr(config, name) for name in CEILINGS}
+    held = [f"{rule}={value:g}" for rule, value in values.items() if value is not None]
+    off = [rule for rule, value in values.items() if value is None]
+    line = f"ceilings of scores: {', '.join(held) or 'none'}"
+    line += f"; off: {', '.join(off)}" * bool(off)
+    if config.percent is None and "percent" not in config.model_fields_set:
+        default = f"filters.percent={DEFAULT_PERCENT:g}"
+        line += f" ({default} is the default of a run without a section filters; give it here too)"
+    return line
 
 
 def positive_scores(pair_scores_P: F32, pair_query_P: I64, n_queries: int, how: str) -> F32:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -14,16 +14,19 @@ from ..core.config import dump_config
 from ..core.dataset import text_hashes
 from ..core.digest import digest_array, digest_json
 from ..core.encoder import Encoder
+from ..core.engine.config import anywhere
 from ..core.run import Prepared, RunConfig, build_encoder, check_folders, prepare_mining
 from ..core.store import Manifest, read_array, remove_parts, write_bytes
 from ..core.tables import Qrels
+from ..core.used import Rules, Used
 from ..indexes.export import FILE as CANDIDATES
 from ..indexes.export import export_candidates
 from ..indexes.retrieve import RetrieveConfig, retrieve
 from ..indexes.sources import SearchInputs
 from .carried_clusters import Carried, first_state, keep_state
 from .choose import Context
-from .choose_all import REASONS, Choice, choose_all
+from .choose_all import REASONS, choose_all
+from .choose_block import Choice
 from .clusters import Clusters, open_clusters
 from .denoise_checks import (
     MISSING_LABELS,
@@ -34,7 +37,7 @@ from .denoise_checks import (
     write_teacher,
 )
 from .equal_queries import share_positives
-from .filters import FilterConfig
+from .filters import DEFAULT_PERCENT, FilterConfig, ceilings_line
 from .near_rules import near_of
 from .online_clusters import SCHEMA as CLUSTERS
 from .report import write_histogram
@@ -46,6 +49,14 @@ from .vectors import Vectors
 logger = logging.getLogger(__name__)
 
 SCHEMA = 5
+BY_CLUSTER = (
+    *("filters.max_per_cluster", "filters.cluster_false_negatives", "sampler", "train.loss.name"),
+    "train.datasets",
+)
+NO_CLUSTERS = (
+    "set filters.max_per_cluster, filters.cluster_false_negatives or sampler.cluster",
+    "where no negatives are chosen by cluster",
+)
 
 
 class MineConfig(RunConfig):
@@ -53,8 +64,13 @@ class MineConfig(RunConfig):
 
     block_queries: int = Field(1024, ge=1, description="queries sampled at a time")
     retrieve: RetrieveConfig = RetrieveConfig()
-    filters: FilterConfig = FilterConfig(percent=0.95)
+    filters: FilterConfig = FilterConfig(percent=DEFAULT_PERCENT)
     sampler: SamplerConfig = SamplerConfig()
+
+    USED: ClassVar[Rules] = (
+        Used(("filters.clusters",), BY_CLUSTER, lambda c: c.reads_clusters, *NO_CLUSTERS),
+        Used(("filters.cluster_device",), BY_CLUSTER, lambda c: c.trains_clusters, *NO_CLUSTERS),
+    )
 
     @model_validator(mode="after")
     def _second_cluster(self) -> Self:
@@ -70,6 +86,16 @@ class MineConfig(RunConfig):
         """Whether a rule or a sampler asks for the clusters of the corpus."""
         capped = self.filters.max_per_cluster is not None
         return capped or self.filters.cluster_false_negatives or self.sampler.needs_clusters
+
+    @property
+    def trains_clusters(self) -> bool:
+        """Whether anything that the configuration names asks for clusters while mining."""
+        return self.needs_clusters
+
+    @property
+    def reads_clusters(self) -> bool:
+        """Whether anything that the configuration names asks for `filters.clusters` clusters."""
+        return self.trains_clusters
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +118,15 @@ def mine(
     """Mine hard negatives for the training queries; finished stages are kept, never repeated.
 
     Writes `negatives.parquet`, `reasons.npy`, `scores.png` and a manifest to `folder`, by default
-    `<runs_dir>/<name>/negatives`. `prepared` are vectors that are there already, of all training
-    queries or some. `carried` are clusters in the place of k-means; the state of either is kept in
-    `clusters` below the folder. Raises PyriteError on bad input, before anything is overwritten.
+    `<runs_dir>/<name>/negatives`, which gets a card too. `prepared` are vectors that are there
+    already, of all training queries or some. `carried` are clusters in the place of k-means; the
+    state of either is kept in `clusters` below the folder. Raises PyriteError on bad input, before
+    anything is overwritten.
     """
     check_folders(config)
+    # a refresh, which has folders of its own, need not say it again
+    if folder is None:
+        logger.info("%s", ceilings_line(config.filters))
     if prepared is None:
         prepared = prepare_mining(config, encoder or build_encoder(config))
     home = config.run_folder if folder is None else folder
@@ -124,13 +154,9 @@ def mine(
     if config.retrieve.export:
         tables = (prepared.dataset.queries, prepared.dataset.corpus)
         export_candidates(retrieved.candidates, *tables, folder / CANDIDATES)
-    manifest = Manifest.write(
-        folder,
-        schema=SCHEMA,
-        kind="negatives",
-        verb="mine",
+    facts = dict(
         key=key,
-        config=config.model_dump(mode="json"),
+        config=anywhere(config).model_dump(mode="json"),
         inputs={"dataset": prepared.dataset.digest(), "candidates": retrieved.key},
         recall=retrieved.manifest.data["recall"],
         denoise=checks.as_json() if checks else None,
@@ -139,8 +165,19 @@ def mine(
         # of the histograms' bins, all equally wide
         score_range=[float(edges[0]), float(edges[-1])],
     )
+    manifest = _finish(folder, facts, card=home == config.run_folder)
     remove_parts(folder)
     return Mined(folder, tally, manifest, reused=False)
+
+
+def _finish(folder: Path, facts: dict[str, Any], card: bool) -> Manifest:
+    """Write the manifest, after the card that it records; generations of a refresh have none."""
+    if card:
+        # the checks of an audit load FAISS, for which no mistake in a configuration should wait
+        from .convert.card import CARD, card_of_run
+
+        write_bytes(folder / CARD, card_of_run(folder, facts).encode())
+    return Manifest.write(folder, schema=SCHEMA, kind="negatives", verb="mine", **facts)
 
 
 def _write_checks(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from ..core.config import Section, changed, refuse_unread
+from ..core.config import Section
+from ..core.used import ALL, only
 
 PartialKind = Literal["off", "queries", "map", "choose"]
-# what a kind makes no use of
-_UNREAD: dict[PartialKind, set[str]] = {"queries": {"landmarks"}, "map": {"probe"}}
 
 
 class PartialSection(Section):
@@ -34,10 +33,8 @@ class PartialSection(Section):
         None, gt=0, le=1, description="below this a full refresh is made, with a message"
     )
 
-    @model_validator(mode="after")
-    def _used(self) -> PartialSection:
-        if self.kind == "off" and self.model_dump(exclude_defaults=True):
-            raise ValueError("nothing of it has an effect while kind is off; set kind, as choose")
-        unread = [key for key in changed(self) if key in _UNREAD.get(self.kind, ())]
-        refuse_unread(unread, f"kind={self.kind}", "set kind=choose")
-        return self
+    USED = (
+        only(ALL, "kind", off="off", instead="set {at}kind, as choose"),
+        only("landmarks", "kind", "map", "choose"),
+        only("probe", "kind", "choose", "queries", instead="set {at}kind=choose"),
+    )

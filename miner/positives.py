@@ -51,6 +51,10 @@ class Positives:
         """Rows to choose for in all."""
         return self.pairs.size if self.each else queries
 
+    def row_count_of(self, start: int, stop: int) -> int:
+        """Rows to choose for, of the queries from place `start` to `stop`."""
+        return int(self.starts[stop] - self.starts[start]) if self.each else stop - start
+
 
 def score_positives(prepared: Prepared, how: str) -> Positives:
     """Score each (query, positive) pair; `how` is as in `filters.positive_score`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -13,6 +13,7 @@ from ..core.config import Section
 from ..core.encoder import F32
 from ..core.errors import PyriteError
 from ..core.ids import I64
+from ..core.used import Rules, Used, only
 from .filters import U16, allowed_rank
 
 # wider than the whole range of the draw's Gumbel noise, so the better rank always wins
@@ -55,6 +56,16 @@ class SamplerPart(Section):
     )
     outside: bool = Field(False, description="random: none of the retrieved candidates")
 
+    USED: ClassVar[Rules] = (
+        only("a b kernel tau", "name", "simans"),
+        only("window_min window_max", "name", "window"),
+        only("temperature pool", "name", "softmax"),
+        only("power", "name", "popularity"),
+        only("k_hard c_hard k_share", "name", "scincl"),
+        only("mult", "name", "saha"),
+        only("outside", "name", "random"),
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> SamplerPart:
         if self.window_min >= self.window_max:
@@ -91,6 +102,15 @@ class SamplerConfig(SamplerPart):
     )
     max_uses: int | None = Field(
         None, ge=1, description="of one document in the whole run; spares replace what is over"
+    )
+
+    USED = (
+        Used(
+            tuple(SamplerPart.model_fields),
+            ("mix",),
+            lambda config: not config.mix,
+            "set {key} in an item of {at}mix",
+        ),
     )
 
     @property

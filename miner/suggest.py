@@ -20,7 +20,7 @@ from ..core.run import Prepared, build_encoder, check_folders, prepare_mining
 from ..indexes.retrieve import retrieve
 from .calibrate import fit_calibration
 from .choose import Context
-from .choose_all import Choice, random_pool
+from .choose_block import Choice, random_pool
 from .denoise_checks import open_checks
 from .filters import FilterConfig
 from .mine import MineConfig, context_of, search_inputs
@@ -210,7 +210,9 @@ class _Comparison:
         sampler = _bare(setting).sampler
         pos_scores, seed = self.pos_scores[rows], self.config.seed
         choice = Choice(setting.filters, sampler, seed, BLOCK_QUERIES)
-        random = random_pool(self.prepared, self.context, choice, pool.candidates, pos_scores, rows)
+        random = random_pool(
+            self.context, self.prepared.qrels, choice, pool.candidates, pos_scores, rows
+        )
         negatives = choose_mix(pool, random, pos_scores, self.context, sampler, seed)
         drawn = negatives.ids != PAD_ID
         gaps = negatives.scores.astype(np.float64) - pos_scores[:, None]

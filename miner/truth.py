@@ -29,7 +29,7 @@ from ..indexes.retrieve import retrieve
 from ..indexes.topk import exact_scores
 from .calibrate import fit_calibration
 from .choose import Context
-from .choose_all import Choice, random_pool
+from .choose_block import Choice, random_pool
 from .denoise_checks import open_checks
 from .filters import FilterConfig
 from .mine import MineConfig, context_of, search_inputs
@@ -252,7 +252,7 @@ class _Test:
         choice = Choice(setting.filters, setting.sampler, seed, BLOCK_QUERIES)
         places = self.hidden.places[part]
         random = random_pool(
-            self.prepared, self.context, choice, pool.candidates, pos_scores, places
+            self.context, self.prepared.qrels, choice, pool.candidates, pos_scores, places
         )
         found = choose_mix(pool, random, pos_scores, self.context, setting.sampler, seed)
         drawn = found.ids != PAD_ID

@@ -127,6 +127,11 @@ MISTAKES = {
         ("in.jsonl", "out", "--to", "beir"),
         ("in.jsonl:1", "document id 'P 1' holds white space, which --to beir cannot"),
     ),
+    "an id with a blank in a run that is a file": Mistake(
+        {"in.jsonl": rows(passages("P1", "N"), passages("P 1", "N"))},
+        ("in.jsonl", "out.trec", "--to", "trec"),
+        ("in.jsonl:2", "document id 'P 1' holds white space, which --to trec cannot"),
+    ),
     "an id with a comma in a triple": Mistake(
         {"in.jsonl": rows(passages("P,1", "N"))},
         ("in.jsonl", "out", "--to", "msmarco"),
@@ -154,6 +159,67 @@ MISTAKES = {
         {"a.trec": "1 Q0 D1 1 0.5 x\n1 Q0 D2 2 high x\n"},
         ("a.trec", "out.tsv", "--to", "ranking"),
         ("a.trec:1", "score 'high' is not a number"),
+    ),
+    "a score that is a word": Mistake(
+        {"a.json": '{"1": {"D1": 1},\n"2": {"D1": "high"}}'},
+        ("a.json", "out.trec", "--to", "trec"),
+        ("a.json:2", "'D1' holds a str; scores must be numbers"),
+    ),
+    "a query twice in a run": Mistake(
+        {"a.json": '{"1": {"D1": 1},\n"1": {"D2": 1}}'},
+        ("a.json", "out.trec", "--to", "trec"),
+        ("a.json:2: query '1' stands twice",),
+    ),
+    "a conversation": Mistake(
+        {
+            "in.jsonl": rows(
+                {
+                    "messages": [{"role": "system", "content": "s"}, {"content": "q"}],
+                    "positive_messages": [[{"content": "p"}]],
+                    "negative_messages": [[{"content": "n"}]],
+                }
+            )
+        },
+        ("in.jsonl", "out", "--to", "st"),
+        ("in.jsonl:1: field 'messages' must hold one message",),
+    ),
+    "answers that are no list": Mistake(
+        {"q.qa.csv": "who?\t['I']\nwhat?\tit\n"},
+        ("q.qa.csv", "out.jsonl", "--to", "queries"),
+        ("q.qa.csv:2: field 'answers' is a str; it must be a list",),
+    ),
+    "a question alone": Mistake(
+        {"q.qa.csv": "who?\n"},
+        ("q.qa.csv", "out.jsonl", "--to", "queries"),
+        ("q.qa.csv:1: 1 tab-separated fields, expected 2",),
+    ),
+    "an id in a pool of texts": Mistake(
+        {"p.jsonl": rows({"text": "a"}, {"_id": "D2", "text": "b"})},
+        ("p.jsonl", "out.jsonl", "--to", "corpus"),
+        ("p.jsonl:2: other fields than 'text', unlike the first line",),
+    ),
+    "titles of other texts": Mistake(
+        {"para.txt": "D1\ta\nD2\tb\n", "para.title.txt": "D1\tt\nD3\tu\n"},
+        ("para.txt", "out.jsonl", "--to", "corpus"),
+        ("para.txt:2: id 'D2', where para.title.txt has 'D3'",),
+    ),
+    "too few titles": Mistake(
+        {"para.txt": "D1\ta\nD2\tb\n", "para.title.txt": "D1\tt\n"},
+        ("para.txt", "out.jsonl", "--to", "corpus"),
+        ("para.txt:2: id 'D2', where para.title.txt ends",),
+    ),
+    "too many titles": Mistake(
+        {"para.txt": "D1\ta\n", "para.title.txt": "D1\tt\nD2\tu\n"},
+        ("para.txt", "out.jsonl", "--to", "corpus"),
+        ("para.title.txt:2: id 'D2' stands after the end of para.txt",),
+    ),
+    "no scores for SimANS": Mistake(
+        GOOD, ("in.jsonl", "out", "--to", "simans"), ("in.jsonl:1", "a document without a score")
+    ),
+    "no negatives for passages": Mistake(
+        {"in.jsonl": rows({**ROW, "neg": []})},
+        ("in.jsonl", "out.tsv", "--to", "top1000"),
+        ("out.tsv: not written, since no row of in.jsonl",),
     ),
     "no token": Mistake(
         GOOD,

@@ -15,7 +15,9 @@ def loss_cases() -> dict[str, Case]:
 
     return {
         "unknown loss": given("name=nope")(f"{here}.name='nope'", "'info_nce'"),
-        "another loss's parameter": given("alpha=1")("info_nce has no alpha", "for hardness"),
+        "another loss's parameter": given("alpha=1")(
+            f"{here}.alpha has no effect", "name=info_nce", "hardness, soft_info_nce or cluster_ns"
+        ),
         "a direction twice": given("directions=[q2d,q2d]")(f"{here}.directions", "twice"),
         "no positive compared": given("directions=[q2q]")(f"{here}.directions needs q2d or d2q"),
         "softmax without a positive": given("directions=[q2d,d2d]", "partition=per_direction")(

@@ -45,8 +45,8 @@ def _writers() -> dict[str, Case]:
             more=("writer.scripted.function=nope_x:f",),
         ),
         "a writer that is not asked": given(
-            "local.model has no effect with writer=scripted",
-            "set writer=local",
+            "local.model has no effect with writer.writer=scripted",
+            "set writer.writer=local",
             more=("writer.local.model=x",),
         ),
         "no server to write": given("writer.chat.base_url", more=("writer={writer: chat}",)),

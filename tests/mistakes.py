@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 from compare_mistakes import compare_cases
+from engine_mistakes import engine_cases
 from eval_mistakes import eval_cases
 from loss_mistakes import loss_cases
 from made_mistakes import made_mistakes
 from mistake_case import Case, add, put, remove
+from plan_mistakes import plan_cases
 from query_side_mistakes import query_side_cases
 from refresh_mistakes import refresh_cases
 from relabel_mistakes import relabel_mistakes
@@ -100,10 +102,10 @@ def choosing_cases() -> dict[str, Case]:
             ("sampler={name: random, n: 2, cluster: second_nearest}",),
         ),
         "a cross-encoder's depth without one": given(
-            "filters.denoise.depth=9", "filters.denoise: depth has no effect", "set model"
+            "filters.denoise.depth=9", "filters.denoise.depth has no effect", "denoise.model to a"
         ),
         "a quantile of no calibration": Case(
-            ("quantile has no effect", "calibrate=none", "set calibrate=positives_quantile"),
+            ("quantile has no effect", "calibrate=none", "calibrate=positives_quantile"),
             ("filters.denoise={model: x, quantile: 0.1}",),
         ),
         "more than the window holds": given(
@@ -291,7 +293,8 @@ def dataset_cases() -> dict[str, Case]:
     cases = {
         "no such dataset": Case((f"{data}x", "dataset.path"), (f"dataset.path={data}x",)),
         "limit on a folder": Case(
-            ("dataset.max_documents=20", "stdlib only", "remove it"), ("dataset.max_documents=20",)
+            ("dataset.max_documents has no effect", "remove it or set dataset.path=stdlib"),
+            ("dataset.max_documents=20",),
         ),
         "no such split": Case(
             (f"{data}/qrels/dev.tsv", "no such split", "test, train"), ("dataset.train_split=dev",)
@@ -378,6 +381,7 @@ def text_faults(name: str) -> dict[str, tuple[str | bytes, *tuple[str, ...]]]:
 CASES = {
     **compare_cases(),
     **config_cases(),
+    **engine_cases(),
     **choosing_cases(),
     **machine_cases(),
     **encoder_cases(),
@@ -388,6 +392,7 @@ CASES = {
     **cross_encoder_cases(),
     **query_side_cases(),
     **relabel_mistakes(),
+    **plan_cases(),
     **report_cases(),
     **made_mistakes(),
     **refresh_cases(),

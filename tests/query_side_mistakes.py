@@ -28,7 +28,7 @@ def query_side_cases() -> dict[str, Case]:
             more=("encoder.normalize=false",),
         ),
         "query side's depth elsewhere": Case(
-            ("train.neg_topk=20", "train.kind=query-side", "remove it"),
+            ("train.neg_topk has", "train.kind=query-side", "remove it"),
             ("train.neg_topk=20",),
             verb="train",
         ),

@@ -12,7 +12,7 @@ def refresh_cases() -> dict[str, Case]:
     off = "set refresh.mode=off"
     return {
         "refresh without a mode": Case(
-            ("refresh.every_steps", "without refresh.mode", "set refresh.mode=sync"),
+            ("refresh.every_steps has", "refresh.mode=off", "set refresh.mode=sync or async"),
             ("refresh.every_steps=50",),
         ),
         "refresh in no mode": Case(("refresh.mode='often'", "'sync'"), ("refresh.mode=often",)),
@@ -24,20 +24,23 @@ def refresh_cases() -> dict[str, Case]:
             ("refresh={mode: async, on_stale: stop}",),
         ),
         "refresh probes no choice": sync(
-            "refresh.partial={kind: map, probe: 0.5}", "probe has no effect with kind=map"
+            "refresh.partial={kind: map, probe: 0.5}", "probe has no effect", "kind=map"
         ),
         "refresh bends no map": sync(
             "refresh.partial={kind: queries, landmarks: 9}",
             "landmarks has no effect",
-            "kind=choose",
+            "kind=map or choose",
         ),
         "refresh in each step": sync(
             "refresh.every_steps=1", "refresh.every_steps=1", "train.num_workers=0", "at least 2"
         ),
         "refresh in two rhythms": sync(
             "refresh={mode: sync, every_steps: 9, trigger: {easy_share: 0.9}}",
-            "every_steps=9",
-            "remove every_steps",
+            "refresh.every_steps has no effect",
+            "refresh.trigger.min_steps",
+        ),
+        "refresh in an actor of no cluster": Case(
+            ("refresher=ray with engine=local",), ("refresh={mode: async, refresher: ray}",)
         ),
         "refresh of replaced negatives": Case(
             ("refresh.mode=sync", "train.draw=replace", off),
@@ -48,7 +51,7 @@ def refresh_cases() -> dict[str, Case]:
             ("refresh.mode=sync", "train={kind: query-side, loss: {name: lambda_rank}}"),
         ),
         "refresh moves clusters that nobody uses": sync(
-            "refresh.cluster_rate=0.1", "refresh.cluster_rate=0.1", "filters.max_per_cluster"
+            "refresh.cluster_rate=0.1", "refresh.cluster_rate has", "filters.max_per_cluster"
         ),
         "refresh moves clusters too far": sync("refresh.cluster_rate=2", "refresh.cluster_rate"),
         "refresh in more chunks than queries": sync(

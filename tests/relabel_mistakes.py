@@ -77,7 +77,8 @@ def _judges() -> dict[str, Case]:
         ),
         "a fit and numbers beside it": stage(
             "judge: cross-encoder, cross_encoder: {calibration: x.json, bias: 1}",
-            "bias has no effect with calibration=x.json",
+            "cross_encoder.bias has no effect",
+            "calibration=x.json",
         ),
         "no such fit": stage(
             "judge: embedding, embedding: {encoder: {kind: callable, callable:"
@@ -109,7 +110,7 @@ def _operations() -> dict[str, Case]:
         "relabel without stages": given("stages=[]", "at least 1", more=("stages=[]",)),
         "no such operation": given("operation='nope'", "'weight'", more=("operation=nope",)),
         "another order of nothing": given(
-            "order_check=true", "set double_judge", more=("order_check=true",)
+            "order_check has no effect", "set double_judge", more=("order_check=true",)
         ),
         "weights of what is dropped": given(
             "operation=weight", "on_unknown=drop", more=("operation=weight", "on_unknown=drop")

@@ -72,6 +72,21 @@ def test_import_pyrite_loads_nothing_heavy_and_is_quick() -> None:
     assert seconds < 0.5
 
 
+def test_help_takes_half_a_second_of_the_processor() -> None:
+    code = """
+import sys, time
+from pyrite.__main__ import main
+sys.argv = ["pyrite", "--help"]
+try:
+    main()
+except SystemExit:
+    print(time.process_time())
+"""
+    outcomes = [in_subprocess([sys.executable, "-c", code]) for _ in range(3)]
+    # not of the clock, which a busy machine slows; the start of Python counts
+    assert min(float(outcome.out.split()[-1]) for outcome in outcomes) < 0.5
+
+
 @pytest.mark.parametrize("given", [["--help"], ["mine", "--help"]])
 def test_help_waits_for_no_heavy_library(given: list[str]) -> None:
     code = f"""

@@ -52,6 +52,7 @@ def test_the_script_of_a_shell_is_shown(shell: str, tmp_path: Path) -> None:
     ("verb", "begun", "key"),
     [
         ("train", "train.loss.tem", "train.loss.temperature="),
+        ("plan", "refresh.every", "refresh.every_steps="),
         ("eval", "dataset.pa", "dataset.path="),
         ("relabel", "max_co", "max_cost="),
         ("review", "max_co", "max_cost="),

@@ -65,7 +65,8 @@ def golden_text() -> str:
 
 def flat(data: dict[str, object], prefix: str = "") -> Iterator[str]:
     for name, value in data.items():
-        if isinstance(value, dict):
+        # a key whose value is an empty mapping is no section
+        if isinstance(value, dict) and value:
             yield from flat(value, f"{prefix}{name}.")
         else:
             yield prefix + name

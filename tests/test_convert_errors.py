@@ -51,7 +51,7 @@ def test_an_error_on_the_way_leaves_nothing(
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pyrite.miner.convert.rows_out.os.fsync", full)
+    monkeypatch.setattr("pyrite.miner.convert.durable.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         convert(tmp_path / "in.jsonl", tmp_path / "out", to)
     assert [p.name for p in tmp_path.iterdir()] == ["in.jsonl"]

@@ -55,10 +55,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return small, large
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet", "beir"])
+# the last two are joined by query, and made into tables once all is written
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet", "beir", "run.jsonl", "jansowa"])
 def test_the_peak_is_below_the_bound(files: tuple[Path, Path], tmp_path: Path, name: str) -> None:
     small, large = files
-    to = {"out.jsonl": "tevatron", "out.parquet": "parquet"}.get(name, name)
+    named = {"out.jsonl": "tevatron", "out.parquet": "parquet", "run.jsonl": "lightning-ir"}
+    to = named.get(name, name)
     arguments = [sys.executable, "-c", CHILD, str(small), str(large), str(tmp_path / name), to]
     with subprocess.Popen(
         arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -16,8 +16,8 @@ from tiny_model import tiny_model
 
 from pyrite import ConvertOptions, PyriteError, convert, load_config, mine
 from pyrite.core.dataset import open_dataset
-from pyrite.miner.convert.card import _unrooted_within
-from pyrite.miner.formats import hub_rows
+from pyrite.core.hub_tables import SCHEME
+from pyrite.miner.convert.card import _origin_of, _unrooted_within
 from pyrite.trainers.run_config import TrainConfig
 
 
@@ -124,7 +124,11 @@ def test_sentence_transformers_resolves_the_ids(home: Path, tmp_path: Path, to: 
 
 
 @pytest.mark.parametrize(
-    "to", ["tevatron", "flag", "parquet", "st", "st-list", "nemo-inline", "pylate"]
+    "to",
+    [
+        *("tevatron", "flag", "parquet", "st", "st-list", "nemo-inline", "pylate"),
+        *("contrastors", "ms-swift", "ms-swift-messages"),
+    ],
 )
 def test_datasets_loads_the_folder(
     home: Path, tmp_path: Path, to: str, monkeypatch: pytest.MonkeyPatch
@@ -135,6 +139,7 @@ def test_datasets_loads_the_folder(
     assert data["train"].num_rows == done.records
     first = data["train"][0]
     assert first["anchor" if to.startswith("st") else "query_id"]
+    assert list(data) == ["train"]
     if to == "pylate":
         tables = {
             name: datasets.load_dataset(
@@ -169,13 +174,14 @@ def test_hugging_face_datasets_are_read(
         (given / "data").mkdir(parents=True)
         (given / "data" / "train-x.jsonl").write_bytes(expected)
     else:
-        asked = f"{hub_rows.SCHEME}me/set"
+        asked = f"{SCHEME}me/set"
 
         def load(name: str, config: str | None, streaming: bool) -> dict[str, Any]:
             assert (name, config, streaming) == ("me/set", None, True)
             return {"train": data.to_iterable_dataset()}
 
         monkeypatch.setattr(datasets, "load_dataset", load)
+        monkeypatch.setattr(datasets, "get_dataset_config_names", lambda name: ["default"])
     done = convert(asked, tmp_path / "back.jsonl", "tevatron")
     assert done.format == "a Hugging Face dataset, Tevatron"
     assert (done.rows, done.lost) == (len(records), {})
@@ -204,11 +210,11 @@ def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.Monkey
     def load(*args: Any, **options: Any) -> None:
         raise ConnectionError("no route\nto the hub")
 
-    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr(datasets, "get_dataset_config_names", load)
     with pytest.raises(
         PyriteError, match=r"\(no route to the hub\); without the hub, name a local"
     ):
-        convert(f"{hub_rows.SCHEME}me/set", tmp_path / "out", "tevatron")
+        convert(f"{SCHEME}me/set", tmp_path / "out", "tevatron")
     assert not (tmp_path / "out").exists()
 
 
@@ -249,6 +255,8 @@ def test_nothing_in_a_name_acts_as_markdown_and_no_folder_is_told(tmp_path: Path
     assert "- not kept: `` field '<b>`x' `` (1)" in card
     assert str(tmp_path) not in card
     settings = {"denoise": {"model": str(tmp_path / "secret" / "model")}, "mix": [{"a": "b/c"}]}
+    assert _origin_of(str(tmp_path / "data")) == "data"
+    assert _origin_of(f"{SCHEME}me/set") == f"{SCHEME}me/set"
     assert _unrooted_within(settings) == {"denoise": {"model": "model"}, "mix": [{"a": "b/c"}]}
 
 
@@ -330,3 +338,32 @@ def test_the_verb_prints_its_guess_and_each_loss(
     file = str(tmp_path / "out.jsonl")
     told = in_process(monkeypatch, capfd, *arguments[:2], file, "--to", "flag", "--json")
     assert json.loads(told.out)["to"] == "flag"
+
+
+def test_the_folder_that_mine_writes_has_a_card(home: Path, tmp_path: Path) -> None:
+    folder = run_of(home) / "negatives"
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    card = DatasetCard.load(folder / "README.md")
+    assert manifest["files"]["README.md"]["bytes"] == (folder / "README.md").stat().st_size
+    digest = manifest["files"]["negatives.parquet"]["digest"]
+    for said in (
+        "# `toy`, hard negatives mined by Pyrite",
+        "mined from: `data`",
+        f"digest of the dataset: `{manifest['inputs']['dataset']}`",
+        "sampler: `topk, 2 a query`",
+        "model: `model`",
+        f"queries: `{manifest['counts']['queries']}`",
+        f"{digest} |",
+        "## Limits",
+    ):
+        assert said in card.text, said
+    assert str(home) not in card.content
+    assert next(iter(texts_of(home)[1].values())) not in card.content
+    data = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "c"))
+    assert data.num_rows == len(mined(home))
+    # the same run elsewhere has the same card, and nothing is mined again for it
+    again = tmp_path / "again"
+    mine(load_config(TrainConfig, write_setup(again)))
+    twin = again / "runs" / "toy" / "negatives" / "README.md"
+    assert twin.read_bytes() == (folder / "README.md").read_bytes()
+    assert mine(load_config(TrainConfig, home / "config.yaml")).reused

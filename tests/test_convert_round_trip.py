@@ -29,13 +29,15 @@ class Holds:
     query_id: bool = True
     ids: bool = True
     titles: bool = False
-    scores: str = ""  # each, side, file, minus-one, or none
+    scores: str = ""  # each, side, row, file, needed, minus-one, negatives, or none
     extra: bool = False
     doc_extra: bool = False
     one_positive: bool = False
     one_negative: bool = False
     some: bool = False
     flat: bool = False
+    outside: bool = False  # positives are judgements, in the order of the corpus
+    beside: str = ""  # a field that each negative gets, and each document where it is a rank
     wanted: str | None = None
 
 
@@ -55,6 +57,19 @@ HOLDS = {
         False, False, one_positive=True, one_negative=True, flat=True, wanted="triples"
     ),
     "msmarco": Holds(one_positive=True, one_negative=True, flat=True, wanted="triples-ids"),
+    "contrastors": Holds(ids=False, scores="row", extra=True, one_positive=True, some=True),
+    "ms-swift": Holds(ids=False, extra=True, one_positive=True),
+    "ms-swift-messages": Holds(ids=False, extra=True),
+    "msmarco-hard-negatives": Holds(flat=True, beside="systems"),
+    "ance": Holds(one_positive=True, some=True, flat=True, wanted="triples-ids"),
+    "simans": Holds(scores="needed", flat=True, wanted="simans"),
+    "star": Holds(flat=True, outside=True, wanted="star"),
+    "top1000": Holds(flat=True, outside=True, some=True, wanted="top1000"),
+    "lightning-ir": Holds(scores="each", beside="rank"),
+    "tevatron-rerank": Holds(
+        titles=True, scores="negatives", doc_extra=True, outside=True, some=True
+    ),
+    "jansowa": Holds(scores="negatives", outside=True, some=True, beside="ranking"),
 }
 TEXT = st.text(
     st.one_of(
@@ -118,16 +133,25 @@ def expected(rows: Sequence[TrainingRow], holds: Holds) -> tuple[list[TrainingRo
         lost["query id"] += not holds.query_id
         lost["document id"] += 0 if holds.ids else len(docs)
         lost["field"] += 0 if holds.extra else len(row.extra)
-        lost["document field"] += 0 if holds.doc_extra else sum(len(d.extra) for d in docs)
+        kept_fields = (row.negatives if holds.outside else docs) if holds.doc_extra else ()
+        lost["document field"] += sum(len(d.extra) for d in docs) - sum(
+            len(d.extra) for d in kept_fields
+        )
         sides = [[d.score is not None for d in s] for s in (row.positives, row.negatives)]
         kept = [holds.scores == "each" or (holds.scores == "side" and all(s)) for s in sides]
         kept = [True, True] if holds.scores == "minus-one" else kept
         kept = [whole, whole] if holds.scores == "file" else kept
+        kept = [all(s for side in sides for s in side)] * 2 if holds.scores == "row" else kept
+        kept = [True, True] if holds.scores == "needed" else kept
+        kept = [False, True] if holds.scores == "negatives" else kept
         lost["score"] += sum(sum(s) for s, k in zip(sides, kept, strict=True) if not k)
         positives, negatives = (
-            tuple(project(doc, holds, keep) for doc in side)
-            for side, keep in zip((row.positives, row.negatives), kept, strict=True)
+            tuple(project(doc, holds, keep, good) for doc in side)
+            for side, keep, good in zip(
+                (row.positives, row.negatives), kept, (True, False), strict=True
+            )
         )
+        positives, negatives = with_beside(positives, negatives, holds)
         made = TrainingRow(
             0,
             row.query_id if holds.query_id else None,
@@ -146,7 +170,27 @@ def flat(text: str, holds: Holds) -> str:
     return text.translate(str.maketrans("\t\n\r", "   ")) if holds.flat else text
 
 
-def project(doc: Doc, holds: Holds, keep_score: bool) -> Doc:
+Docs = tuple[Doc, ...]
+
+
+def with_beside(positives: Docs, negatives: Docs, holds: Holds) -> tuple[Docs, Docs]:
+    """Documents with the field that a format gives them."""
+
+    def numbered(docs: Docs, start: int) -> Docs:
+        return tuple(
+            replace(d, extra={**d.extra, holds.beside: ["pyrite"] if listed else at})
+            for at, d in enumerate(docs, start=start)
+        )
+
+    listed = holds.beside == "systems"
+    if not holds.beside:
+        return positives, negatives
+    if holds.beside == "rank":
+        return numbered(positives, 1), numbered(negatives, len(positives) + 1)
+    return positives, numbered(negatives, 1)
+
+
+def project(doc: Doc, holds: Holds, keep_score: bool, good: bool) -> Doc:
     titled = holds.titles or not doc.title
     text = doc.text if titled else f"{doc.title} {doc.text}".strip()
     return Doc(
@@ -154,7 +198,7 @@ def project(doc: Doc, holds: Holds, keep_score: bool) -> Doc:
         doc.title if holds.titles else "",
         flat(text, holds),
         doc.score if keep_score else None,
-        extra=doc.extra if holds.doc_extra else {},
+        extra=doc.extra if holds.doc_extra and not (good and holds.outside) else {},
     )
 
 
@@ -163,6 +207,7 @@ def counted(ledger: Ledger) -> Counter[str]:
     for what, count in ledger.lost.items():
         kind = "document field" if what.endswith("of a document") else what.split(" '")[0]
         kind = "row" if kind.startswith("row without") else kind
+        kind = "score" if kind == "score of a positive" else kind
         if "title" not in kind and "tab" not in kind:
             found[kind] += count
     return found
@@ -186,13 +231,29 @@ def test_rows_come_back_but_for_what_is_counted(
 ) -> None:
     wanted, lost = expected(rows, HOLDS[to])
     folder = tmp_path_factory.mktemp("trip")
+    holds = HOLDS[to]
+    scores = [doc.score for row in rows for doc in (*row.positives, *row.negatives)]
+    if holds.scores == "needed" and None in scores:
+        with pytest.raises(PyriteError, match="a document without a score"):
+            back(folder, rows, to)
+        return
     if not wanted:
         with pytest.raises(PyriteError, match="no row"):
             back(folder, rows, to)
         return
     found, ledger = back(folder, rows, to)
-    assert found == wanted
+    assert in_order(found, holds) == in_order(wanted, holds)
     assert counted(ledger) == lost
+
+
+def in_order(rows: list[TrainingRow], holds: Holds) -> list[TrainingRow]:
+    """Rows whose positives, if they are judgements, stand in the order of their ids."""
+    if not holds.outside:
+        return rows
+    return [
+        replace(row, positives=tuple(sorted(row.positives, key=lambda d: str(d.id))))
+        for row in rows
+    ]
 
 
 @pytest.mark.parametrize("to", ["tevatron", "dpr", "nemo", "pylate", "beir"])

@@ -248,7 +248,11 @@ TEXTS = {
     "tevatron-corpus": ("t.jsonl", '{"docid": "D1", "title": "Red", "text": "a"}\n'),
     "msmarco-docs": ("m.tsv", "D1\thttp://x\tRed\ta b\n"),
     "psgs": ("p.tsv", "id\ttext\ttitle\n1\ta b\tRed\n"),
+    "tevatron-queries": ("tq.jsonl", '{"query_id": "1", "query": "what?"}\n'),
+    "candidate-pool": ("pool.jsonl", '{"text": "a"}\n'),
+    "dpr-questions": ("d.qa.csv", 'what?\t"[\'réd\', ""it\'s""]"\n'),
 }
+UNTITLED = ("queries", "collection", "documents", *list(TEXTS)[-3:])
 
 
 @pytest.mark.parametrize("to", TEXTS)
@@ -271,12 +275,50 @@ def test_every_file_of_texts_becomes_every_other(tmp_path: Path) -> None:
             out = tmp_path / f"{to}-{other}{Path(suffix).suffix}"
             done = convert(tmp_path / name, out, other)
             assert done.rows == done.records == (2 if to == "collection" else 1)
-            titled = "Red" in text and other in ("queries", "collection", "documents")
+            titled = "Red" in text and other in UNTITLED
             assert done.lost.get("title apart from its text", 0) == titled
     convert(tmp_path / "c.jsonl", tmp_path / "c.parquet", "corpus")
     assert pq.read_table(tmp_path / "c.parquet").to_pylist() == [
         {"_id": "D1", "title": "Red", "text": "a", "metadata": {"x": 1}}
     ]
+
+
+def test_texts_without_ids_get_some_and_equal_ones_are_merged(tmp_path: Path) -> None:
+    (tmp_path / "pool.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n{"text": "a"}\n')
+    done = convert(tmp_path / "pool.jsonl", tmp_path / "corpus.jsonl", "corpus")
+    assert done.made == {"equal text without an id, merged": 1, "id made of its text": 2}
+    names = [record["_id"] for record in read_lines(tmp_path / "corpus.jsonl")]
+    # the id that a row's document without one gets
+    rows = [{"query": "q", "pos": ["a"], "neg": ["b"]}]
+    write_lines(tmp_path / "rows.jsonl", rows)
+    convert(tmp_path / "rows.jsonl", tmp_path / "set", "beir")
+    assert [r["_id"] for r in read_lines(tmp_path / "set" / "corpus.jsonl")] == names
+    back = convert(tmp_path / "corpus.jsonl", tmp_path / "back.jsonl", "candidate-pool")
+    assert back.lost == {"id of a text": 2}
+    (tmp_path / "q.qa.csv").write_text("who?\t['I', 'you']\n\nwhat?\t['it']\n", encoding="utf-8")
+    convert(tmp_path / "q.qa.csv", tmp_path / "queries.jsonl", "queries")
+    found = [(r["text"], r["answers"]) for r in read_lines(tmp_path / "queries.jsonl")]
+    assert found == [("who?", ["I", "you"]), ("what?", ["it"])]
+
+
+def test_the_titles_of_rocketqa_lie_in_a_file_beside(tmp_path: Path) -> None:
+    (tmp_path / "para.txt").write_text("D1\ta\nD2\tb\n", encoding="utf-8")
+    (tmp_path / "para.title.txt").write_text("D1\tRed\nD2\t\n", encoding="utf-8")
+    convert(tmp_path / "para.txt", tmp_path / "corpus.jsonl", "corpus")
+    found = [(r["_id"], r["title"], r["text"]) for r in read_lines(tmp_path / "corpus.jsonl")]
+    assert found == [("D1", "Red", "a"), ("D2", "", "b")]
+    (tmp_path / "rows.tsv").write_text("7\tD1\tD2\n", encoding="utf-8")
+    (tmp_path / "q.tsv").write_text("7\tq\n", encoding="utf-8")
+
+    def titles() -> list[str]:
+        sources = Sources(tmp_path / "para.txt", tmp_path / "q.tsv", cache=tmp_path / "cache")
+        rows = open_rows(str(tmp_path / "rows.tsv"), sources, None, None, "train").read()
+        return [doc.title for row in rows for doc in (*row.positives, *row.negatives)]
+
+    assert titles() == ["Red", ""]
+    # other titles are other texts
+    (tmp_path / "para.title.txt").write_text("D1\tCrimson\nD2\t\n", encoding="utf-8")
+    assert titles() == ["Crimson", ""]
 
 
 JUDGED = {
@@ -329,3 +371,28 @@ def test_runs_of_any_form_in_any_other(source: str, to: str, tmp_path: Path) -> 
     losses = {("trec", "ranking"): {"tag": 2}, ("trec", "marco-run"): {"score": 2}}
     losses[("ranking", "marco-run")] = {"score": 2}
     assert done.lost == losses.get((source, to), {})
+
+
+@pytest.mark.parametrize("source", RUNS)
+def test_a_run_as_beir_keeps_it(source: str, tmp_path: Path) -> None:
+    (tmp_path / RUNS[source][0]).write_text(RUNS[source][1], encoding="utf-8")
+    done = convert(tmp_path / RUNS[source][0], tmp_path / "run.json", "beir-run")
+    scores = {"D1": 1.0, "D2": 0.5} if source == "marco-run" else {"D1": 2.5, "D2": -0.001}
+    assert json.loads((tmp_path / "run.json").read_text("utf-8")) == {"1": scores}
+    assert done.lost == ({"tag": 2} if source == "trec" else {})
+    suffix = Path(RUNS[source][0]).suffix
+    back = convert(tmp_path / "run.json", tmp_path / f"back{suffix}", source)
+    assert back.lost == ({"score": 2} if source == "marco-run" else {})
+    expected = RUNS[source][1].replace("bm25", "pyrite").replace("-1e-3", "-0.001")
+    assert (tmp_path / f"back{suffix}").read_text("utf-8") == expected
+
+
+def test_a_run_as_beir_keeps_it_has_no_order_and_no_document_twice(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"1": {"D2": 1, "D1": 1, "D3": 5e1}}', encoding="utf-8")
+    convert(tmp_path / "run.json", tmp_path / "run.tsv", "marco-run")
+    assert lines(tmp_path / "run.tsv") == ["1\tD3\t1", "1\tD1\t2", "1\tD2\t3"]
+    (tmp_path / "a.txt").write_text("1\tD1\t2.5\n1\tD1\t1.5\n", encoding="utf-8")
+    done = convert(tmp_path / "a.txt", tmp_path / "b.json.gz", "beir-run")
+    assert done.made == {"document that a query lists twice, merged": 1}
+    with pa.input_stream(str(tmp_path / "b.json.gz"), compression="detect") as stream:
+        assert json.loads(stream.read()) == {"1": {"D1": 2.5}}

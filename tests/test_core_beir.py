@@ -264,6 +264,8 @@ def test_text_hashes_are_those_of_the_normal_form(tmp_path: Path) -> None:
 
 
 def test_max_documents_does_not_cut_a_beir_folder(tmp_path: Path) -> None:
-    config = DatasetConfig(path=str(folder_of(tmp_path / "data")), max_documents=10)
+    # as where the path is another dataset's of a table
+    path = str(folder_of(tmp_path / "data"))
+    config = DatasetConfig(max_documents=10).model_copy(update={"path": path})
     text = failure(lambda: open_dataset(config, tmp_path / "cache"))
     assert text.startswith("dataset.max_documents=10 applies to dataset.path=stdlib only")

@@ -10,11 +10,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from pyrite.core.config import (
     Section,
-    changed,
     dump_config,
     load_config,
     parse_config,
-    refuse_unread,
 )
 from pyrite.core.errors import PyriteError
 
@@ -251,31 +249,3 @@ def test_equal_keys_of_two_sections_and_merged_keys_are_no_mistake(tmp_path: Pat
     text = "miner: &base\n  depth: 7\n  rate: 2\nsampler:\n  <<: *base\n  depth: 9\n"
     config = load_config(Outer, write(tmp_path, text))
     assert (config.miner.depth, config.sampler.depth, config.sampler.rate) == (7, 9, 2.0)
-
-
-class Leaf(Section):
-    a: int = 1
-    b: tuple[int, ...] = ()
-
-
-class Tree(Section):
-    plain: str
-    leaf: Leaf = Leaf(a=5)
-    c: float = 0.5
-
-
-def test_changed_names_what_is_not_at_its_default_given_or_not() -> None:
-    assert changed(Tree(plain="x")) == ["plain"]
-    # what a dump says is no change
-    assert changed(Tree.model_validate(Tree(plain="x").model_dump()), "t.") == ["t.plain"]
-    assert changed(Tree(plain="x", leaf=Leaf(b=(2,)), c=1)) == ["plain", "leaf.b", "c"]
-    # the section differs from its parent's default by being at its own
-    assert changed(Tree(plain="x", leaf=Leaf())) == ["plain", "leaf"]
-    assert changed(Leaf()) == []
-
-
-def test_the_first_unread_key_is_refused() -> None:
-    refuse_unread([], "x=1", "set x=2")
-    says = "b has no effect with x=1; remove it or set x=2"
-    with pytest.raises(ValueError, match=says):
-        refuse_unread(["b", "c"], "x=1", "set x=2")

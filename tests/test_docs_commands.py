@@ -26,13 +26,14 @@ VERBS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[att
 EVERY = list(commands())
 CALLS = [one for one in EVERY if one.text.startswith("pyrite ") and not one.synopsis]
 SYNOPSES = [one for one in EVERY if one.synopsis]
-CONFIGURED = ("mine", "train", "suggest", "truth", "relabel", "make", "review", "calibrate")
+CONFIGURED = ("mine", "plan", "train", "suggest", "truth", "relabel", "make", "review", "calibrate")
 # what is only parsed, and why: beginning of the command -> reason
 PARSED_ONLY = {
     "pyrite convert hf://": "fetches a dataset from the hub; test_convert_* have one at hand",
     "pyrite eval --model A --mteb": "fetches a benchmark; test_eval_mteb_model has a task at hand",
     "pyrite eval --model A --data FOLDER --also": "test_eval_agreement has a task at hand",
     'pyrite mine CONFIG "dataset.qrels=': "ids of a relabelled file; test_relabel_mined",
+    "pyrite plan ": "measures the machine; test_trainers_plan_run",
     "pyrite refresh runs/RUN": "follows a training under way; test_trainers_refresh_async",
     "pyrite review configs/relabel.yaml": "waits for a person; test_relabel_review*",
     "pyrite compare runs/base runs/tuned --verdicts": "test_eval_incomplete",

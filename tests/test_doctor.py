@@ -119,7 +119,7 @@ def test_little_memory_in_a_container_is_seen(
 ) -> None:
     (tmp_path / "memory.max").write_text(f"{2**30}\n")
     (tmp_path / "memory.current").write_text(f"{2**29}\n")
-    monkeypatch.setattr(doctor, "_CGROUP", tmp_path)
+    monkeypatch.setattr("pyrite.core.free_memory.CGROUP", tmp_path)
     finding = found("machine", "memory")
     assert finding.value == "0.5 of 1.0 GiB free"
     assert "encoder.batch_tokens" in finding.advice

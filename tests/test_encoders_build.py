@@ -62,7 +62,7 @@ def test_each_kind_is_built(folder: Path, tmp_path: Path) -> None:
         config("kind=callable", "callable.function=math:fsum", "callable.fingerprint=1"), tmp_path
     )
     assert isinstance(built, CallableEncoder)
-    assert config("openai.revision=2").openai.revision == "2"
+    assert config("kind=openai", "openai.revision=2").openai.revision == "2"
     np.save(tmp_path / "v.npy", np.ones((2, 3), dtype=np.float32))
     files = [f"precomputed.{k}={tmp_path / 'v.npy'}" for k in ("corpus", "queries")]
     built = build_encoder(config("kind=precomputed", *files), tmp_path)
@@ -170,6 +170,30 @@ def test_batches_go_to_the_replicas_in_turn_and_at_once(
     found = list(encode_batches(encoder, [[str(i)] for i in range(9)], "document"))
     assert [float(v[0, 0]) for v in found] == list(range(9))
     assert sorted(sorted(v) for v in took.values()) == [list("02468"), list("1357")]
+
+
+def test_a_store_is_filled_by_all_devices_at_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, took = threading.Barrier(2), set()
+    encode = SentenceTransformerEncoder.encode_documents
+
+    def observed(self: SentenceTransformerEncoder, texts: Sequence[str]) -> F32:
+        if id(self) not in took:
+            took.add(id(self))
+            both.wait(20)  # breaks unless the two are under way at once
+        return encode(self, texts)
+
+    write_texts(tmp_path / "t.arrow", ((f"d{i}", text) for i, text in enumerate(TEXTS)))
+    table = TextTable.open(tmp_path / "t.arrow", digest_texts(TEXTS), "corpus.jsonl")
+    settings = [f"model={folder}", "max_length=60"]
+    one = build_encoder(config(*settings), tmp_path)
+    expected = embed_table(one, table, "document", tmp_path / "one", 64).shards[0]
+    two = build_encoder(config(*settings, "device=cpu,cpu"), tmp_path)
+    monkeypatch.setattr(SentenceTransformerEncoder, "encode_documents", observed)
+    found = embed_table(two, table, "document", tmp_path / "two", 64).shards[0]
+    assert len(took) == 2
+    assert found.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("device", ["cpu,", ",cpu", "cpu,cuda:0", "cuda:0,mps", ","])

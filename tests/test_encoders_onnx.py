@@ -178,7 +178,10 @@ def test_later_modules_are_exported_and_the_dimension_is_cut(folder: Path, tmp_p
     np.testing.assert_allclose(short.encode_documents(TEXTS), expected[:, :5], atol=1e-4)
 
 
-def test_a_decoder_without_token_types_is_exported(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("key_heads", [2, 1])
+def test_a_decoder_without_token_types_is_exported(
+    folder: Path, tmp_path: Path, key_heads: int
+) -> None:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import AutoTokenizer, LlamaConfig, LlamaModel
@@ -189,6 +192,7 @@ def test_a_decoder_without_token_types_is_exported(folder: Path, tmp_path: Path)
         intermediate_size=48,
         num_hidden_layers=2,
         num_attention_heads=2,
+        num_key_value_heads=key_heads,
         max_position_embeddings=128,
     )
     LlamaModel(shape).save_pretrained(str(tmp_path / "llama"))

@@ -192,7 +192,7 @@ def test_the_key_is_nowhere_but_in_the_request(
     server.default = status(401, f"bad key {KEY}")
     with pytest.raises(PyriteError) as caught:
         encoder.encode_documents(["x"])
-    config = EncoderConfig(openai=settings(server.url))
+    config = EncoderConfig(kind="openai", openai=settings(server.url))
     said = "".join(traceback.format_exception(caught.value))
     assert len(caplog.records) > 5, "the clients' own debug records are among them"
     assert "trying again" in caplog.text
@@ -209,7 +209,7 @@ def test_the_key_is_nowhere_but_in_the_request(
 def fingerprint(url: str = "http://127.0.0.1:1/v1", **fields: Any) -> str:
     outer = {k: fields.pop(k) for k in list(fields) if k in EncoderConfig.model_fields}
     section = settings(url, **{"api_key_env": None, **fields})
-    return OpenAIEncoder(EncoderConfig(openai=section, **outer)).fingerprint
+    return OpenAIEncoder(EncoderConfig(kind="openai", openai=section, **outer)).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,9 @@ def fingerprint(url: str = "http://127.0.0.1:1/v1", **fields: Any) -> str:
 def test_what_shapes_a_vector_is_in_the_fingerprint(change: dict[str, Any]) -> None:
     if "openai_model" in change:
         section = settings("http://127.0.0.1:1/v1", model="other", api_key_env=None)
-        assert OpenAIEncoder(EncoderConfig(openai=section)).fingerprint != fingerprint()
+        assert (
+            OpenAIEncoder(EncoderConfig(kind="openai", openai=section)).fingerprint != fingerprint()
+        )
     else:
         assert fingerprint(**change) != fingerprint()
 
@@ -250,9 +252,9 @@ def test_settings_that_cannot_work_are_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("PYRITE_TEST_KEY", raising=False)
     for section in (OpenAIConfig(), OpenAIConfig(model="m"), settings("http://h/v1", model=None)):
         with pytest.raises(PyriteError, match=r"needs encoder\.openai\.base_url"):
-            OpenAIEncoder(EncoderConfig(openai=section))
+            OpenAIEncoder(EncoderConfig(kind="openai", openai=section))
     with pytest.raises(PyriteError, match=r"api_key_env=PYRITE_TEST_KEY: .* not set"):
-        OpenAIEncoder(EncoderConfig(openai=settings("http://h/v1")))
+        OpenAIEncoder(EncoderConfig(kind="openai", openai=settings("http://h/v1")))
 
 
 @pytest.mark.parametrize(

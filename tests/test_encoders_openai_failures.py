@@ -180,7 +180,7 @@ def test_one_failure_wakes_the_requests_that_wait(server: Server) -> None:
 def test_an_unreachable_server_is_reported_in_seconds() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as gone:
         url = f"http://127.0.0.1:{gone.server_address[1]}/v1"
-    config = EncoderConfig(openai=settings(url, api_key_env=None, max_retries=5))
+    config = EncoderConfig(kind="openai", openai=settings(url, api_key_env=None, max_retries=5))
     started = time.monotonic()
     with pytest.raises(PyriteError, match="cannot be reached") as caught:
         OpenAIEncoder(config).encode_documents(["x"])

@@ -196,8 +196,8 @@ def test_what_decides_the_result_is_in_the_key(
         settings(dense, {**words, "quota": 4}),
         # more than the depth: the similarity order then picks from more documents
         settings(dense, {**words, "quota": 60}),
-        settings(dense, {**words, "weight": 2.0}),
         settings(dense, words, fuse="rrf"),
+        settings(dense, {**words, "weight": 2.0}, fuse="rrf"),
         settings(dense, words, fuse="rrf", rrf_k=10),
         settings(dense, words, fuse="score"),
         settings(dense, words, fuse="round_robin"),
@@ -222,9 +222,9 @@ def test_one_source_keeps_its_own_order_whatever_the_fusion(tmp_path: Path) -> N
     path = tmp_path / "run.trec"
     path.write_text("q Q0 b 1 2e-8 t\nq Q0 a 2 1e-8 t\nq Q0 c 3 -1000 t\n", encoding="utf-8")
     inputs = SearchInputs(queries, corpus, np.array([0]), None, None)
-    source = {"kind": "run", "path": str(path)}
+    alone = settings({"kind": "run", "path": str(path)}, depth=3)
     found = [
-        retrieve(inputs, settings(source, depth=3, fuse=how), tmp_path / how, 1)
+        retrieve(inputs, alone.model_copy(update={"fuse": how}), tmp_path / how, 1)
         for how in ("union", "score", "rrf", "round_robin")
     ]
     assert len({f.key for f in found}) == 1

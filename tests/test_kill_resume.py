@@ -20,7 +20,10 @@ pytestmark = pytest.mark.slow
 RECIPE = Path(__file__).resolve().parents[1] / "configs" / "stdlib.yaml"
 LIMIT_S = 240
 
-SAMPLING = {"negatives.parquet", "reasons.npy", "scores.png", "config.yaml", "manifest.json"}
+SAMPLING = {
+    *("negatives.parquet", "reasons.npy", "scores.png", "config.yaml", "README.md"),
+    "manifest.json",
+}
 CANDIDATES = {"ids.npy", "scores.npy", "query_rows.npy"}
 VECTORS = {"emb-00000.npy", "emb-00001.npy"}
 PUBLISHED = {

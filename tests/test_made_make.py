@@ -353,8 +353,10 @@ def test_a_stopped_run_leaves_an_earlier_result_whole(tmp_path: Path, server: Se
     assert manifest.intact(done.folder)
 
 
-def test_the_same_judge_twice_is_one_check(tmp_path: Path) -> None:
-    checks = [scripted("judge"), {**scripted("judge"), "near": 0.5}]
+def test_the_same_judge_twice_is_one_check(tmp_path: Path, server: Server) -> None:
+    # how fast it is asked makes no other judge of it
+    models = [chat(server.url, prompt="answerable-1", concurrency=n) for n in (1, 2)]
+    checks = [{"judge": "chat", "chat": model} for model in models]
     with pytest.raises(PyriteError, match="the same judge with the same prompt"):
         make(config(tmp_path, **{**QUERIES, "checks": checks}))
 

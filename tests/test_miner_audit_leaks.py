@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from audit_files import flag, found, places, write
 from fakes import BagOfWords, toy_dataset, write_dataset
-from training_dialects import CLEAN, DIALECTS, Dialect, Ids, Row, spoilt
+from spoilt_rows import spoilt
+from training_dialects import CLEAN, DIALECTS, Dialect, Ids, Row
 
 from pyrite.core.config import parse_config
 from pyrite.core.errors import PyriteError

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sampler_setup import fitting
 
 from pyrite.core.candidates import Candidates, Negatives, Reason
 from pyrite.core.digest import u64_array
@@ -127,16 +128,18 @@ FILTERS = st.builds(
 WINDOWS = st.sampled_from([(0, 4), (1, 6), (3, 100)])
 SETTINGS = st.builds(
     lambda name, n, a, window, cluster: SamplerConfig(
-        name=name,
-        n=n,
-        a=a,
-        window_min=window[0],
-        window_max=window[1],
-        k_hard=max(n, 9),
-        c_hard=max(n, 4),
-        k_share=0.5,
-        mult=2,
         cluster="any" if name == "random" else cluster,
+        **fitting(
+            name=name,
+            n=n,
+            a=a,
+            window_min=window[0],
+            window_max=window[1],
+            k_hard=max(n, 9),
+            c_hard=max(n, 4),
+            k_share=0.5,
+            mult=2,
+        ),
     ),
     st.sampled_from(sorted(SAMPLERS)),
     st.sampled_from([1, 3, 10, 30]),

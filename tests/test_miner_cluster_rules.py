@@ -148,6 +148,6 @@ def test_one_cluster_is_refused_and_random_has_none() -> None:
     for sampler in ({"cluster": "second_nearest"}, {"mix": [{"cluster": "second_nearest"}]}):
         with pytest.raises(PyriteError, match=r"sampler\.cluster=.*clusters to at least 2"):
             parse_config(MineConfig, {**one, "sampler": sampler})
-    parse_config(MineConfig, one)
+    parse_config(MineConfig, {"filters": {"clusters": 1, "max_per_cluster": 1}})
     with pytest.raises(PyriteError, match=r"name=random: random documents.*remove sampler\.cl"):
         parse_config(SamplerPart, {"name": "random", "cluster": "second_nearest"})

@@ -16,12 +16,14 @@ from pyrite.miner.filters import (
     U16,
     FilterConfig,
     allowed_rank,
+    ceilings_line,
     margin_ceiling,
     percent_ceiling,
     positive_scores,
     score_reasons,
     structural_reasons,
 )
+from pyrite.miner.mine import MineConfig
 
 WORKED = [0.82, 0.78, 0.76, 0.74, 0.60]
 HOW = ("min", "mean", "max")
@@ -304,3 +306,35 @@ def test_allowed_rank_counts_structural_exclusions_only(rows: list[list[int]]) -
 def test_bad_settings_are_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(PyriteError, match=key):
         parse_config(FilterConfig, {key: value})
+
+
+@pytest.mark.parametrize(
+    ("given_", "says"),
+    [
+        ({"percent": 0.9}, "filters.percent=0.9; off: filters.margin, filters.max_score"),
+        (
+            {"margin": 0.1},
+            "filters.margin=0.1; off: filters.percent, filters.max_score (filters.percent=0.95 is"
+            " the default of a run without a section filters; give it here too)",
+        ),
+        (
+            {"margin": 0.1, "percent": None, "max_score": 2.5},
+            "filters.margin=0.1, filters.max_score=2.5; off: filters.percent",
+        ),
+        (
+            {"margin": 0, "percent": 1, "max_score": 0},
+            "filters.margin=0, filters.percent=1, filters.max_score=0",
+        ),
+        (
+            {"percent": None},
+            "none; off: filters.margin, filters.percent, filters.max_score",
+        ),
+    ],
+)
+def test_the_line_of_ceilings_says_what_holds(given_: dict[str, object], says: str) -> None:
+    assert ceilings_line(parse_config(FilterConfig, given_)) == f"ceilings of scores: {says}"
+
+
+def test_a_run_without_filters_has_the_default_ceiling() -> None:
+    says = "ceilings of scores: filters.percent=0.95; off: filters.margin, filters.max_score"
+    assert ceilings_line(MineConfig().filters) == says

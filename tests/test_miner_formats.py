@@ -13,7 +13,8 @@ import pytest
 from audit_files import found
 from hypothesis import given
 from hypothesis import strategies as st
-from training_dialects import CLEAN, DIALECTS, NOWHERE, Dialect, Row, spoilt
+from spoilt_rows import spoilt
+from training_dialects import CLEAN, DIALECTS, NOWHERE, Dialect, Row
 
 from pyrite.core.errors import PyriteError
 from pyrite.miner.audit import audit

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from fakes import BagOfWords, write_dataset
+from sampler_setup import fitting
 
 from pyrite.core.candidates import Reason
 from pyrite.core.config import parse_config
@@ -37,7 +38,7 @@ def settings(folder: Path, data: Path, name: str = "topk", **changes: Any) -> Mi
         "dataset": {"path": str(data)},
         "retrieve": {"depth": 60},
         "filters": {"margin": 0.02, "positive_score": "max"},
-        "sampler": {"name": name, "n": 4, "window_min": 2, "window_max": 30},
+        "sampler": fitting(name=name, n=4, window_min=2, window_max=30),
     }
     return parse_config(MineConfig, {**sections, **changes})
 
@@ -259,7 +260,7 @@ def test_mining_equals_plain_python(
     name: str,
 ) -> None:
     n = 4 if name == "topk" else 12
-    sampler = {"name": name, "n": n, "window_min": 3, "window_max": 15}
+    sampler = fitting(name=name, n=n, window_min=3, window_max=15)
     mined = mine(settings(tmp_path, toy, filters=filters, sampler=sampler), BagOfWords())
     found = rows_of(mined.folder)
     ranked = ranked_oracle(toy)
@@ -346,7 +347,7 @@ def planted(folder: Path) -> Path:
 def test_no_copy_of_query_positive_or_candidate_is_mined(tmp_path: Path, name: str) -> None:
     data = planted(tmp_path / "data")
     size = len(texts_of(data, "corpus"))
-    sampler = {"name": name, "n": 50, "a": 0.0, "window_min": 0, "window_max": 100}
+    sampler = fitting(name=name, n=50, a=0.0, window_min=0, window_max=100)
     config = settings(tmp_path, data, retrieve={"depth": size}, sampler=sampler, **OPEN)
     (row,) = rows_of(mine(config, BagOfWords()).folder)
     expected = {d for d, _, _ in allowed_oracle(data, "q", ranked_oracle(data)["q"])}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sampler_setup import fitting
 from test_miner_choose import DOCUMENTS, FILTERS, QUERIES, SEEDS, World, run, same, world
 
 from pyrite.core.candidates import STRUCTURAL, Candidates, Negatives, Reason
@@ -53,7 +54,8 @@ def mixed(
 
 PARTS = st.builds(
     lambda name, n, source: SamplerPart(
-        name=name, n=n, source=None if name == "random" else source, window_min=1, window_max=7
+        source=None if name == "random" else source,
+        **fitting(name=name, n=n, window_min=1, window_max=7),
     ),
     st.sampled_from(["topk", "random", "window", "simans", "softmax"]),
     st.integers(1, 4),

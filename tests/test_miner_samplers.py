@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sampler_setup import fitting
 
 from pyrite.core.candidates import Reason
 from pyrite.core.config import parse_config
@@ -180,7 +181,7 @@ def test_no_sampler_gives_weight_to_a_rejected_candidate(
 ) -> None:
     scores, reasons = [s for s, _ in row], [r for _, r in row]
     windows = {"window_min": 0, "window_max": 100, "k_hard": 100, "c_hard": 100}
-    config = parse_config(SamplerConfig, {"name": name, **windows})
+    config = parse_config(SamplerConfig, fitting(name=name, **windows))
     weights = log_weights(view(scores, 0.5, reasons), config)
     assert weights.dtype == np.float32
     assert np.isfinite(weights[0]).tolist() == [r == 0 for r in reasons]

@@ -17,7 +17,7 @@ from pyrite.core.dataset import DatasetConfig, open_dataset
 from pyrite.core.errors import PyriteError
 from pyrite.core.store import Manifest
 from pyrite.core.tables import Qrels
-from pyrite.miner import choose_all, mix
+from pyrite.miner import choose_block, mix
 from pyrite.miner.audit import audit
 from pyrite.miner.audit_checks import Check
 from pyrite.miner.choose import Context
@@ -187,7 +187,7 @@ def test_a_spoilt_choice_is_not_written(
         ids[0, 0] = context.qrels.positives(int(made.query_rows[0]))[0]
         return replace(made, ids=ids)
 
-    monkeypatch.setattr(choose_all, "choose_mix", spoil)
+    monkeypatch.setattr(choose_block, "choose_mix", spoil)
     with pytest.raises(PyriteError, match=r"negatives\.parquet: not written, since negative"):
         run_mine(tmp_path, data, sampler)
     assert before.read_bytes() == raw
@@ -195,5 +195,5 @@ def test_a_spoilt_choice_is_not_written(
     manifest = Manifest.read(before.parent)
     assert manifest is not None
     assert manifest.intact(before.parent)
-    monkeypatch.setattr(choose_all, "choose_mix", choose)
+    monkeypatch.setattr(choose_block, "choose_mix", choose)
     assert run_mine(tmp_path, data, sampler, max_score=0.9).reused

@@ -261,7 +261,7 @@ def test_a_run_that_dies_before_the_cap_goes_on_with_its_parts(
     def dies(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pyrite.miner.choose_all.choose_mix", counted)
+    monkeypatch.setattr("pyrite.miner.choose_block.choose_mix", counted)
     with monkeypatch.context() as patch:
         patch.setattr("pyrite.miner.choose_all.cap_parts", dies)
         with pytest.raises(KeyboardInterrupt):

@@ -8,12 +8,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import made_cases
 import numpy as np
 import pytest
 from cli_setup import in_process, snapshot
 from report_setup import HISTORY, HOSTILE, config_of, mined, records, texts, whole_run
 
+from pyrite import make
 from pyrite.core.candidates import STRUCTURAL, Reason
+from pyrite.core.digest import u64
 from pyrite.core.errors import PyriteError
 from pyrite.core.store import Manifest
 from pyrite.trainers.refresh_report import age_line
@@ -352,3 +355,22 @@ def test_the_command_prints_numbers_or_what_it_left_out(
 def test_the_configuration_is_the_one_that_mined(tmp_path: Path) -> None:
     run = mined(tmp_path)
     assert RunFolder.open(run).config == config_of(tmp_path)
+
+
+def test_made_texts_are_counted_and_shown(tmp_path: Path) -> None:
+    made = make(made_cases.config(tmp_path))
+    done = report(tmp_path / "runs" / "toy")
+    assert list(done.numbers) == ["made", "cost"]
+    found = done.numbers["made"]
+    assert found == {**made.report, "spent": made.spent}
+    page = done.path.read_text("utf-8")
+    rows = made_cases.lines(tmp_path)
+    assert f"{len(rows):,} of {found['written']:,} written" in page
+    shown = [row for row in rows if row["text"] in page]
+    assert 0 < len(shown) == min(50, len(rows))
+    assert "passed by made_cases:judge" in page
+    few = report(tmp_path / "runs" / "toy", queries=2).path.read_text("utf-8")
+    by_hash = sorted(rows, key=lambda r: u64(f"{r['anchor']}\0{r['id']}", salt="report"))
+    assert [r for r in rows if r["text"] in few] == [r for r in rows if r in by_hash[:2]]
+    # a run without them is not asked for them
+    assert not any(sentence.startswith("Made") for sentence in done.missing)

@@ -244,8 +244,8 @@ def test_replacing_needs_checks_further_apart_than_workers_look_ahead(bench: Fee
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"replace": {"every": 7}}, "train.replace has no effect with train.draw=rotate"),
-        ({"ngame": {"double_at": [3]}}, "train.ngame has no effect with train.batches=random"),
+        ({"replace": {"every": 7}}, "replace.every has no effect with draw=rotate"),
+        ({"ngame": {"double_at": [3]}}, "ngame.double_at has no effect with batches=random"),
         ({"batches": "ngame", "ngame": {"double_at": [-1]}}, "epochs count from 0"),
         ({"draw": "replace", "loss": {"similarity": "dot"}}, "compares cosines"),
         ({"draw": "replace", "matryoshka_dims": [8]}, "compares cosines"),

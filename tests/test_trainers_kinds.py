@@ -70,21 +70,22 @@ def test_every_key_stands_in_the_table() -> None:
         assert value != field.get_default()
 
 
+def _unread(fields: dict[str, Any], kind: str) -> str:
+    return rf"({'|'.join(fields)})(\.\w+)? has no effect with kind={kind}; remove it or set"
+
+
 @pytest.mark.parametrize("name", sorted(OTHER.keys() - {"kind"}))
 def test_a_cross_encoder_s_training_reads_no_other_key_of_the_section(name: str) -> None:
     fields = {**WITH.get(name, {}), name: OTHER[name]}
-    says = r"train\.kind=cross-encoder|train\.kind is cross-encoder"
-    with pytest.raises(ValueError, match=says) as error:
+    with pytest.raises(ValueError, match=_unread(fields, "cross-encoder")):
         TrainSection(kind="cross-encoder", **fields)
-    assert any(f"train.{key}" in str(error.value) for key in fields)
 
 
 @pytest.mark.parametrize("name", sorted(OTHER.keys() - QUERY_SIDE_HONOURS))
 def test_a_query_side_training_refuses_what_it_does_not_read(name: str) -> None:
     fields = {"loss": {"name": "lambda_rank"}, **WITH.get(name, {}), name: OTHER[name]}
-    with pytest.raises(ValueError, match=r"train\.kind=query-side has no use for train\.") as error:
+    with pytest.raises(ValueError, match=_unread(fields, "query-side")):
         TrainSection(kind="query-side", **fields)
-    assert any(f"train.{key};" in str(error.value) for key in fields)
 
 
 @pytest.mark.parametrize("name", sorted(QUERY_SIDE_HONOURS - {"kind"}))
@@ -96,15 +97,15 @@ def test_a_query_side_training_takes_what_it_reads(name: str) -> None:
 
 @pytest.mark.parametrize("change", [{"weight_floor": 0.5}, {"partition": "per_direction"}], ids=str)
 def test_a_query_side_training_refuses_what_its_loss_does_not_read(change: dict[str, Any]) -> None:
-    says = rf"no use for train\.loss\.{next(iter(change))}; remove it"
-    with pytest.raises(ValueError, match=says):
+    # whichever rule is the first to notice
+    with pytest.raises(ValueError, match=f"{next(iter(change))} has no effect with"):
         TrainSection(kind="query-side", loss={"name": "lambda_rank", **change})
 
 
 def test_the_section_to_set_instead_is_named() -> None:
-    with pytest.raises(ValueError, match=r"no use for train\.steps; set reranker\.steps"):
+    with pytest.raises(ValueError, match=r"steps has no effect .* set reranker\.steps"):
         TrainSection(kind="cross-encoder", steps=3)
-    with pytest.raises(ValueError, match=r"no use for train\.lora; remove it"):
+    with pytest.raises(ValueError, match=r"lora\.r has no effect .* set kind=encoder"):
         TrainSection(kind="cross-encoder", lora={"r": 4})
 
 

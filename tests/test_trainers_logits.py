@@ -96,7 +96,6 @@ SQUARE = [[2.0, 0.0], [1.0, 2.0]]
     ("directions", "partition", "wanted"),
     [
         (["q2d"], "joint", 0.220095),
-        (["q2d"], "per_direction", 0.220095),
         (["d2q"], "joint", 0.220095),
         (["q2d", "d2q"], "per_direction", 0.220095),
         (["q2d", "d2q"], "joint", 0.407606),

@@ -219,7 +219,7 @@ def test_a_checkpoint_of_another_window_is_a_mistake(tmp_path: Path) -> None:
 
 
 def test_settings_without_a_share_are_a_mistake() -> None:
-    with pytest.raises(PyriteError, match="an effect without easy_share"):
+    with pytest.raises(PyriteError, match="window has no effect with easy_share=null"):
         parse_config(TriggerSection, {"window": 5})
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,6 +206,32 @@ def _lightning(graded: bool) -> Callable[[int, Row, Ids], str]:
     return make
 
 
+def _rerank(at: int, row: Row, ids: Ids) -> str:
+    records = (
+        {"query_id": at, "query": row.query, "docid": ids(t), "title": "", "text": t, "score": s}
+        for t, s in zip(row.negatives, row.neg_scores(), strict=True)
+    )
+    return "\n".join(json.dumps(record) for record in records)
+
+
+def _messages(at: int, row: Row, ids: Ids) -> dict[str, Any]:
+    def said(text: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": text}]
+
+    negatives = [said(text) for text in row.negatives]
+    sides = {"positive_messages": [said(row.positive)], "negative_messages": negatives}
+    return {"messages": said(row.query), **sides}
+
+
+def _beir_run(folder: Path, rows: Sequence[Row], ids: Ids) -> Path:
+    found = {
+        str(at): dict(zip(ids.all(row.negatives), row.neg_scores(), strict=True))
+        for at, row in enumerate(rows, start=1)
+    }
+    (folder / "run.json").write_text(json.dumps(found), encoding="utf-8")
+    return folder / "run.json"
+
+
 def _star(folder: Path, rows: Sequence[Row], ids: Ids) -> Path:
     found = {str(at): ids.all(row.negatives) for at, row in enumerate(rows, start=1)}
     (folder / "hard.json").write_text(json.dumps(found), encoding="utf-8")
@@ -218,6 +243,9 @@ LATER = [
     Dialect("lightning-ir run", lines(_lightning(True)), scores=True, pads=True),
     Dialect("lightning-ir run", lines(_lightning(False)), ids=True, inline=True),
     Dialect("STAR", _star, ids=True, pads=True),
+    Dialect("Tevatron rerank input", lines(_rerank), ids=True, inline=True),
+    Dialect("ms-swift messages", lines(_messages), pads=True),
+    Dialect("BEIR run", _beir_run, ids=True),
 ]
 DIALECTS = [
     Dialect("FlagEmbedding", lines(_flag), scores=True, pads=True),
@@ -353,45 +381,8 @@ DIALECTS = [
 
 DIALECTS += LATER
 
-LONG = " ".join(f"w{i}" for i in range(600))
-TEN = "one two three four five six seven eight nine ten"
 CLEAN = [
     Row("what is red", "a red thing", ["green thing there", "blue thing there"]),
     Row("what is green", "a green thing", ["red dye", "violet dye"]),
     Row("what is blue", "a blue thing", ["amber ink", "black ink"]),
 ]
-
-
-def spoilt(dialect: Dialect) -> Iterator[tuple[str, list[Row], dict[str, int]]]:
-    """Clean rows with one fault each, and the one finding it must be."""
-    one, two, three = CLEAN
-    many = dialect.negatives > 1
-
-    def with_negatives(*texts: str, row: Row = one, **more: Any) -> Row:
-        return Row(row.query, row.positive, list(texts), **more)
-
-    judged = "DUPLICATE_NEGATIVE"
-    yield "own positive", [with_negatives("a red thing", "x y"), two, three], {"OWN_POSITIVE": 1}
-    again = Row(one.query, "another red thing altogether", ["a red thing", "x y"])
-    yield "sibling", [one, again, three], {"SIBLING_POSITIVE": 1}
-    yield "query", [with_negatives("What is  red", "x y"), two], {"QUERY_AS_NEGATIVE": 1}
-    yield "empty", [with_negatives("", "x y"), two, three], {"EMPTY_TEXT": 1}
-    yield "empty query", [Row(" ", "p", ["n n", "m m"]), two, three], {"EMPTY_TEXT": 1}
-    yield "long", [with_negatives(LONG, "x y"), two, three], {"LONG_TEXT": 1}
-    near = Row("q", TEN, [TEN.replace(" ten", "!"), "x y"])
-    yield "near", [near, two, three], {"NEAR_POSITIVE": 1}
-    yield "copied row", [one, two, one], {"DUPLICATE_ROW": 1}
-    if dialect.ids and not dialect.inline:
-        yield "unknown", [with_negatives(NOWHERE, "x y"), two], {"UNKNOWN_ID": 1}
-    if many and dialect.name not in ("sentence-transformers", "MS MARCO hard negatives"):
-        yield "copies", [with_negatives("x y", "x y"), two, three], {judged: 1}
-    if many:
-        yield "short", [with_negatives("x y"), two, three], {"SHORT_ROW": 1}
-    if dialect.pads:
-        check = "NONE_MINED" if dialect.name == "DPR" else "NO_NEGATIVES"
-        yield "none", [with_negatives(), two, three], {check: 1}
-    if dialect.scores:
-        yield "nan", [with_negatives("x", "y", scores=[math.nan, 0.1]), two], {"NONFINITE_SCORE": 1}
-        if not dialect.name.startswith("TREC"):
-            high = with_negatives("x", "y", scores=[0.95, 0.1])
-            yield "inverted", [high, two], {"INVERTED_SCORE": 1}

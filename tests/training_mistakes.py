@@ -25,10 +25,12 @@ def _options() -> dict[str, Case]:
         ),
         "warm-up of half a step": given("train.warmup=1.5", "warmup=1.5", "share below 1"),
         "steps and epochs": Case(
-            ("epochs=2 has no effect with steps=3", "set steps=null"),
+            ("train.epochs has no effect with train.steps=3", "set train.steps=null"),
             ("train.steps=3", "train.epochs=2"),
         ),
-        "LoRA without rank": Case(("train.lora.r", "set it"), ("train.lora.alpha=8",)),
+        "LoRA without rank": Case(
+            ("lora.alpha has", "set train.lora.r, as 16"), ("train.lora.alpha=8",)
+        ),
         "LoRA nowhere": Case(
             ("train.lora.target_modules=['nope']", "linear layer", "query"),
             ("train.lora.r=2", "train.lora.target_modules=[nope]"),
@@ -50,7 +52,9 @@ def _options() -> dict[str, Case]:
 def _stopping() -> dict[str, Case]:
     split = "train.early_stopping.split"
     return {
-        "patience without a split": Case((split, "set it"), ("train.early_stopping.patience=2",)),
+        "patience without a split": Case(
+            ("patience", f"set {split}"), ("train.early_stopping.patience=2",)
+        ),
         "stopping by the training split": given(f"{split}=train", "dataset.train_split", "third"),
         "stopping by the held-out split": given(f"{split}=test", "dataset.eval_split", "third"),
         "stopping by no split": given(
@@ -69,7 +73,7 @@ def _stopping() -> dict[str, Case]:
             ("'hits@3'", "ndcg@k"), (f"{split}=dev", "train.early_stopping.measure=hits@3")
         ),
         "pool sources without a pool": Case(
-            ("full_every has no effect with pool_depth=null", "set pool_depth"),
+            ("full_every has no effect", "pool_depth=null", "pool_depth, as 100"),
             (f"{split}=dev", "train.early_stopping.full_every=2"),
         ),
         "a pool by positives": Case(
@@ -145,7 +149,7 @@ def _losses() -> dict[str, Case]:
         ),
         "a key that the kind does not read": Case(
             ("train.kind=cross-encoder", "train.steps", "set reranker.steps"),
-            ("train.kind=cross-encoder",),
+            ("train.kind=cross-encoder", "train.steps=2"),
         ),
     }
 
@@ -170,7 +174,7 @@ def _gate() -> dict[str, Case]:
             ("refresh={mode: sync, gate: {min_overlap: 2}}",),
         ),
         "a trigger without a share": Case(
-            ("refresh.trigger: ", "easy_share", "set it, as 0.9"),
+            ("refresh.trigger.window", "easy_share=null", "easy_share, as 0.9"),
             ("refresh={mode: sync, trigger: {window: 5}}",),
         ),
     }

@@ -13,6 +13,7 @@ import torch
 from ..core.errors import PyriteError
 from .generations import Generation, Generations
 from .make_generation import make_generation
+from .refresh_actor import RefresherActor
 from .refresh_lock import is_held, refresher_lock
 from .refresh_process import RefresherProcess
 from .run_config import TrainConfig
@@ -112,8 +113,7 @@ class WithRefresher(Arrivals):
 
     def __init__(self, config: TrainConfig, training: str, store: Generations) -> None:
         super().__init__(config, training, store)
-        own = config.refresh.refresher == "spawn"
-        self._process = RefresherProcess(config.run_folder) if own else None
+        self._process = _refresher(config)
         self._published = 0
         self._listed: list[int] = []
         self._warned: set[str] = set()
@@ -214,6 +214,15 @@ class WithRefresher(Arrivals):
         if what not in self._warned:
             self._warned.add(what)
             logger.warning("%s", sentence)
+
+
+def _refresher(config: TrainConfig) -> RefresherProcess | RefresherActor | None:
+    """Who is started beside the training; None: somebody else does that."""
+    if config.refresh.refresher == "external":
+        return None
+    if config.refresh.refresher == "ray":
+        return RefresherActor(config)
+    return RefresherProcess(config.run_folder)
 
 
 @contextlib.contextmanager

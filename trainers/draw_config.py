@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from ..core.config import Section
+from ..core.used import Rules, only
 from ..miner.ngame import DOUBLE_AT
 
 Draw = Literal["static", "rotate", "sample", "replace"]
@@ -51,15 +52,4 @@ class DrawOptions(Section):
     )
     ngame: NgameSection = NgameSection()
 
-    @model_validator(mode="after")
-    def _used(self) -> DrawOptions:
-        if self.draw != "replace" and self.replace != ReplaceSection():
-            raise ValueError(
-                f"train.replace has no effect with train.draw={self.draw}; set train.draw=replace"
-            )
-        if self.batches != "ngame" and self.ngame != NgameSection():
-            raise ValueError(
-                f"train.ngame has no effect with train.batches={self.batches}; set"
-                " train.batches=ngame"
-            )
-        return self
+    USED: ClassVar[Rules] = (only("replace", "draw", "replace"), only("ngame", "batches", "ngame"))

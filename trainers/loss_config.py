@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ..core.config import Section
+from ..core.used import Used, only
 
 Direction = Literal["q2d", "d2q", "q2q", "d2d"]
 Partition = Literal["joint", "per_direction"]
@@ -50,12 +51,19 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "nn_pu": {"prior": 0.001, "beta": 0.0, "gamma": 1.0},
     "lambda_rank": {"metric": "mrr", "cut": 200, "sigma": 1.0},
 }
+_EVERY = sorted({key for parameters in PARAMETERS.values() for key in parameters})
 GUIDED = {"dclr", "gist"}
 TAUGHT = {"margin_mse", "kl"}
 # these look at a row's own documents alone
 OF_LISTS = {*TAUGHT, "cosent", "lambda_rank"}
+# these compare similarities as they are
+WITHOUT_TEMPERATURE = {"ccl", "triplet"}
 # these read the batch's other documents in no direction but q2d, or not at all
 _ONE_DIRECTION = {*OF_LISTS, "ccl", "pairwise", "triplet", "nn_pu"}
+
+
+def _having(key: str) -> tuple[str, ...]:
+    return tuple(name for name, parameters in PARAMETERS.items() if key in parameters)
 
 
 class LossSection(Section):
@@ -106,6 +114,17 @@ class LossSection(Section):
     cut: int | None = Field(None, ge=1, description="lambda_rank: ranks that count")
     sigma: float | None = Field(None, gt=0, description="lambda_rank: slope")
 
+    USED = (
+        *(only(key, "name", *_having(key)) for key in _EVERY),
+        Used(
+            ("partition",),
+            ("directions",),
+            lambda section: len(section.directions) > 1,
+            "list several in {at}directions",
+            "with one direction",
+        ),
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
@@ -115,13 +134,8 @@ class LossSection(Section):
         own = PARAMETERS.get(name) if isinstance(name, str) else None
         if own is None:
             return data
-        every = {key for parameters in PARAMETERS.values() for key in parameters}
-        for key in sorted(every & data.keys() - own.keys()):
-            if data[key] is not None:
-                having = ", ".join(n for n, p in PARAMETERS.items() if key in p)
-                raise ValueError(f"train.loss.name={name} has no {key}; {key} is for {having}")
         # null is the loss's own default, as a dump writes what a loss has not
-        given = {k: v for k, v in data.items() if v is not None or k not in every}
+        given = {k: v for k, v in data.items() if v is not None or k not in _EVERY}
         return {**own, **given}
 
     @model_validator(mode="after")
@@ -152,7 +166,8 @@ class LossSection(Section):
                 "train.loss.guide_similarity=dot has no effect with"
                 f" train.loss.source={self.source}; set train.loss.source=guide"
             )
-        if (self.tau_plus or 0.0) > 0 and self.similarity == "dot":
+        floors = "tau_plus" in PARAMETERS[name] and (self.tau_plus or 0.0) > 0
+        if floors and self.similarity == "dot":
             raise ValueError(
                 f"train.loss.name={name} has a floor that holds for cosines only; set"
                 " train.loss.similarity=cos, or train.loss.tau_plus=0"

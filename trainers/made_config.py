@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from ..core.config import Section, changed, refuse_unread
+from ..core.config import Section
+from ..core.used import ALL, only
 
 
 class MadeSection(Section):
@@ -17,8 +18,4 @@ class MadeSection(Section):
         1, ge=1, le=100, description="a row has of them, beside its mined ones and never without"
     )
 
-    @model_validator(mode="after")
-    def _used(self) -> MadeSection:
-        if self.path is None:
-            refuse_unread(changed(self), "made.path=null", "set made.path")
-        return self
+    USED = (only(ALL, "path", off=None, instead="set {at}path"),)

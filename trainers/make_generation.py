@@ -9,7 +9,7 @@ from typing import Any
 
 from ..core.encoder import Encoder
 from ..core.errors import PyriteError
-from ..core.run import Prepared, open_queries
+from ..core.run import Prepared, open_queries, session_of
 from ..core.sbert import SentenceTransformerEncoder, check_device
 from ..core.store import Manifest, publish, scratch_folder, write_json
 from ..miner.carried_clusters import Carried, carry, state_in
@@ -75,7 +75,7 @@ def _publish(
     """Make the next generation after `last`; its number."""
     started, number = time.monotonic(), store.next_number()
     own = _with_weights(config, weights, store)
-    encoder = SentenceTransformerEncoder(own.encoder)
+    encoder = _encoder(own)
     prepared, partial = prepare_generation(config, own, encoder, number, last)
     home = last.folder if last else config.run_folder / "negatives"
     before, carried = home / FILE, _carried(own, prepared, home)
@@ -114,7 +114,8 @@ def check_refresh(config: TrainConfig) -> None:
     refresh = config.refresh
     if refresh.mode == "off":
         return
-    if refresh.device is not None:
+    # an actor's node may have what this one has not
+    if refresh.device is not None and refresh.refresher != "ray":
         check_device(refresh.device, "refresh.device")
     _, _, rows = open_queries(config, config.dataset.train_split)
     if rows.size < refresh.chunk:
@@ -144,6 +145,18 @@ def _with_weights(config: TrainConfig, weights: Weights, store: Generations) -> 
             "cache_dir": str(store.home.own_cache(config.cache)),
         }
     )
+
+
+def _encoder(config: TrainConfig) -> Encoder:
+    """The encoder of published weights: on the workers of Ray, where they see the weights."""
+    if config.engine == "ray":
+        from ..core.engine.encoding import ray_encoder
+
+        session = session_of(config)
+        if session.sees_files:
+            return ray_encoder(config.encoder, config.cache, session)
+        session.plan("refresh: encode on the driver, as no other node sees the weights")
+    return SentenceTransformerEncoder(config.encoder)
 
 
 def _carried(config: TrainConfig, prepared: Prepared, home: Path) -> Carried | None:

@@ -79,7 +79,7 @@ class RefreshCallback(TrainerCallback):  # type: ignore[misc]
             self._journal.generations(self._store.all())
         self._home.say(self._training, "finished")
         # a refresher that was started by hand may still be reading them
-        if self._section.refresher == "spawn":
+        if self._section.refresher != "external":
             remove_weights(self._home.weights, 0)
             self._home.prune_cache(set())
             self._home.sweep()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from ..core.config import Section, refuse_unread
+from ..core.config import Section
+from ..core.used import ALL, Used, only
 from ..miner.partial_config import PartialSection
 from .refresh_gate import GateSection
 from .refresh_trigger import TriggerSection
-
-# what has a meaning only where somebody else makes the generations
-_ASYNC_ONLY = ("max_age_steps", "on_stale", "refresher")
 
 
 class RefreshSection(Section):
@@ -37,8 +35,10 @@ class RefreshSection(Section):
         1, ge=1, description="each generation mines one query of so many, in turn; 1: all"
     )
     rewarm: bool = Field(False, description="warm the learning rate up again after each swap")
-    refresher: Literal["spawn", "external"] = Field(
-        "spawn", description="async: started by the trainer, or by hand with pyrite refresh RUN"
+    refresher: Literal["spawn", "external", "ray"] = Field(
+        "spawn",
+        description="async: a process beside the trainer, one started by hand with pyrite refresh"
+        " RUN, or an actor of Ray with the resources of one worker",
     )
     device: str | None = Field(
         None, description="of the encoder that refreshes; null: encoder.device"
@@ -59,37 +59,19 @@ class RefreshSection(Section):
     gate: GateSection = GateSection()
     trigger: TriggerSection = TriggerSection()
 
-    @model_validator(mode="after")
-    def _used(self) -> RefreshSection:
-        given = sorted(self.model_dump(exclude_defaults=True))
-        # one who writes mode=off switches a section off, one who does not has forgotten to
-        if self.mode == "off" and given and "mode" not in self.model_fields_set:
-            raise ValueError(
-                f"refresh.{given[0]} has no effect without refresh.mode; set refresh.mode=sync or"
-                " async, or off"
-            )
-        for name in _ASYNC_ONLY:
-            if self.mode == "sync" and name in given:
-                raise ValueError(
-                    f"refresh.{name} has no effect with refresh.mode=sync, which waits for each"
-                    " generation; remove it or set refresh.mode=async"
-                )
-        if self.max_age_steps is None and "on_stale" in given:
-            refuse_unread(
-                ["refresh.on_stale"], "refresh.max_age_steps=null", "set refresh.max_age_steps"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _one_rhythm(self) -> RefreshSection:
-        # not what was set: a dumped configuration says all defaults
-        given = self.model_dump(exclude_defaults=True)
-        if self.trigger.easy_share is not None and "every_steps" in given:
-            raise ValueError(
-                f"every_steps={self.every_steps} with trigger.easy_share: the trigger decides when;"
-                " remove every_steps, and see trigger.min_steps"
-            )
-        return self
+    USED = (
+        only(ALL, "mode", off="off", instead="set {at}mode=sync or async"),
+        # what has a meaning only where somebody else makes the generations
+        only("max_age_steps on_stale refresher", "mode", "async"),
+        only("on_stale", "max_age_steps", instead="set {at}max_age_steps"),
+        Used(
+            ("every_steps",),
+            ("trigger.easy_share",),
+            lambda section: section.trigger.easy_share is None,
+            "set {at}trigger.min_steps in its place",
+            "where {at}trigger.easy_share decides when",
+        ),
+    )
 
     @property
     def least_steps(self) -> int:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from ..core.config import Section
 from ..core.errors import PyriteError
 from ..core.store import read_array, write_array
+from ..core.used import ALL, only
 
 if TYPE_CHECKING:
     import torch
@@ -38,11 +39,7 @@ class TriggerSection(Section):
     window: int = Field(50, ge=1, description="steps whose rows are counted")
     min_steps: int = Field(100, ge=1, description="between two refreshes")
 
-    @model_validator(mode="after")
-    def _used(self) -> TriggerSection:
-        if self.easy_share is None and self.model_dump(exclude_defaults=True):
-            raise ValueError("nothing of it has an effect without easy_share; set it, as 0.9")
-        return self
+    USED = (only(ALL, "easy_share", off=None, instead="set {at}easy_share, as 0.9"),)
 
 
 def count_easy(step: Step, sides: Sides, lead: float) -> Tensor:

@@ -12,7 +12,7 @@ from ..core.digest import digest_json
 from ..core.embeddings import Embeddings, StoreLayout
 from ..core.encoder import F32, Encoder
 from ..core.encoders.build import embed_table
-from ..core.run import Prepared, QuerySet, open_queries
+from ..core.run import Prepared, QuerySet, open_queries, session_of
 from ..core.sbert import SentenceTransformerEncoder
 from ..core.store import Manifest, read_array
 from ..miner.partial_corpus import partial_corpus
@@ -28,6 +28,7 @@ def prepare_generation(
     `config` is `run` with the weights of `encoder`. Also returned: the report of a partial refresh.
     """
     dataset, qrels, rows = open_queries(config, config.dataset.train_split, more_qrels=True)
+    session = session_of(config) if config.engine == "ray" else None
     chunk = config.refresh.chunk
     rows = rows[np.arange(rows.size) % chunk == number % chunk]
     tokens, layout = config.encoder.batch_tokens, StoreLayout(config.encoder.store)
@@ -37,7 +38,7 @@ def prepare_generation(
         corpus = embed_table(
             encoder, dataset.corpus, "document", config.cache, tokens, None, layout
         )
-        return Prepared(dataset, qrels, corpus, QuerySet(rows, queries)), None
+        return Prepared(dataset, qrels, corpus, QuerySet(rows, queries), session), None
     asked_QD: F32 = queries.take(np.arange(rows.size))
     stale = _first(run, dataset) if last is None else _of(last, config.cache)
     corpus, report = partial_corpus(
@@ -45,7 +46,7 @@ def prepare_generation(
         seed=config.seed,
         generation=number,
     )
-    prepared = Prepared(dataset, qrels, corpus, QuerySet(rows, queries))
+    prepared = Prepared(dataset, qrels, corpus, QuerySet(rows, queries), session)
     return prepared, None if report is None else report.as_json()
 
 

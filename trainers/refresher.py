@@ -33,13 +33,18 @@ _NICE = 10
 
 
 def refresh(
-    run: Path, overrides: Sequence[str] = (), once: bool = False, parent: int | None = None
+    run: Path,
+    overrides: Sequence[str] = (),
+    once: bool = False,
+    parent: int | None = None,
+    patient: bool = False,
 ) -> int:
     """Make a generation whenever newer weights are published, until the training is finished.
 
     Returns how many were made. `once` ends after the newest weights there are. `parent` is the
     trainer that started this process: without it there is nothing left to do. Raises PyriteError
-    if the run does not refresh its negatives, or another refresher is at it.
+    if the run does not refresh its negatives, or another refresher is at it; `patient` gives that
+    one time to end, as a trainer's own does.
     """
     home = RefreshHome.of(run)
     if parent is not None:
@@ -50,7 +55,8 @@ def refresh(
             f"{run}: no training that refreshes its negatives; start pyrite train with"
             " refresh.mode=async and refresh.refresher=external first"
         )
-    with refresher_lock(home.lock, _PATIENCE_S if parent is not None else _PROBE_S):
+    patient = patient or parent is not None
+    with refresher_lock(home.lock, _PATIENCE_S if patient else _PROBE_S):
         # seconds that the first weights need not wait for
         importlib.import_module("sentence_transformers")
         return _loop(home, run, overrides, once)

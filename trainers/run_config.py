@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pydantic import ValidationError, model_validator
 
-from ..core.config import changed, refuse_unread
+from ..core.config import LATER
+from ..core.used import Used, idle_here, only
 from ..eval.config import EvalConfig
-from ..miner.mine import MineConfig
+from ..miner.mine import BY_CLUSTER, NO_CLUSTERS, MineConfig
 from .draw_config import FIRST_REPLACEMENT
+from .loss_config import WITHOUT_TEMPERATURE
 from .made_config import MadeSection
 from .refresh_config import RefreshSection, steps_ahead
 from .reranker_config import RerankerSection
@@ -21,6 +23,36 @@ class TrainConfig(MineConfig, EvalConfig):
     reranker: RerankerSection = RerankerSection()
     refresh: RefreshSection = RefreshSection()
     made: MadeSection = MadeSection()
+
+    USED = (
+        only("reranker", "train.kind", "cross-encoder"),
+        Used(
+            ("refresh.cluster_rate",),
+            BY_CLUSTER,
+            lambda config: config.refresh.mode == "off" or config.needs_clusters,
+            *NO_CLUSTERS,
+        ),
+        Used(
+            ("train.loss.temperature",),
+            ("train.loss.name",),
+            lambda config: config.reads_temperature,
+            "set train.loss.name to a loss with a temperature",
+        ),
+    )
+
+    @property
+    def trains_clusters(self) -> bool:
+        return any(run.needs_clusters for run in (self, *self.set_runs()))
+
+    @property
+    def reads_clusters(self) -> bool:
+        return self.trains_clusters or self.train.loss.name == "cluster_ns"
+
+    @property
+    def reads_temperature(self) -> bool:
+        """Whether similarities are divided by `train.loss.temperature` anywhere."""
+        by_trigger = self.refresh.trigger.easy_share is not None
+        return by_trigger or self.train.loss.name not in WITHOUT_TEMPERATURE
 
     def set_runs(self) -> tuple[TrainConfig, ...]:
         """For each of `train.datasets` the run that it would be alone.
@@ -38,7 +70,8 @@ class TrainConfig(MineConfig, EvalConfig):
             if any(fields[name] != value for name, value in changes.items()):
                 changes |= {"runs_dir": str(self.run_folder / "datasets"), "name": str(at)}
             try:
-                found.append(TrainConfig.model_validate({**fields, **changes}))
+                run = TrainConfig.model_validate({**fields, **changes}, context=LATER)
+                found.append(run)
             except ValidationError as error:
                 message = error.errors()[0]["msg"].removeprefix("Value error, ")
                 raise ValueError(f"train.datasets.{at}: {message}") from error
@@ -56,6 +89,10 @@ class TrainConfig(MineConfig, EvalConfig):
                     " one and give the other the weight of both"
                 )
             seen.append(alike)
+            for idle in idle_here(run):
+                # the run's own sections may be there for another item
+                if idle.key.partition(".")[0] in self.train.datasets[at].sections:
+                    raise ValueError(f"train.datasets.{at}.{idle.sentence}")
             splits = self.dataset.eval_split, self.train.early_stopping.split
             if run.dataset.path == self.dataset.path and run.dataset.train_split in splits:
                 raise ValueError(
@@ -73,13 +110,6 @@ class TrainConfig(MineConfig, EvalConfig):
                     f" sampler.n={self.sampler.total} are mined for each query; raise sampler.n or"
                     f" lower {name}.negatives"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _reranker_is_trained(self) -> TrainConfig:
-        if self.train.kind != "cross-encoder":
-            unread = changed(self.reranker, "reranker.")
-            refuse_unread(unread, f"train.kind={self.train.kind}", "set train.kind=cross-encoder")
         return self
 
     @model_validator(mode="after")
@@ -153,12 +183,10 @@ class TrainConfig(MineConfig, EvalConfig):
             raise ValueError(
                 f"refresh.mode={refresh.mode}: {reason}; change that or set refresh.mode=off"
             )
-        given = refresh.model_dump(exclude_defaults=True)
-        if "cluster_rate" in given and not self.needs_clusters:
+        if refresh.refresher == "ray" and self.engine != "ray":
             raise ValueError(
-                f"refresh.cluster_rate={refresh.cluster_rate} has no effect where no negatives are"
-                " chosen by cluster; remove it or set filters.max_per_cluster,"
-                " filters.cluster_false_negatives or sampler.cluster"
+                f"refresh.refresher=ray with engine={self.engine}: there is no cluster to stand in;"
+                " set engine=ray, or refresh.refresher=spawn"
             )
         ahead = steps_ahead(train.num_workers)
         if refresh.least_steps < ahead:

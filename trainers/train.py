@@ -17,6 +17,7 @@ import torch
 from ..core.dataset import open_dataset
 from ..core.digest import digest_json
 from ..core.encoder import Role
+from ..core.engine.config import anywhere
 from ..core.errors import PyriteError
 from ..core.run import RunConfig, check_folders, open_queries
 from ..core.sbert import EncoderConfig, SentenceTransformerEncoder, load_model, prompt_for
@@ -41,7 +42,15 @@ from .make_generation import check_refresh
 from .make_loss import guide_facts, make_loss
 from .mixed_feed import MinedSet, MixedFeed, MixedRows, check_sets, make_mixed_feed, mine_sets
 from .model_card import write_card
-from .processes import by_main, is_main, join_processes, main_first, process_count, wait_for_all
+from .processes import (
+    by_main,
+    check_shared,
+    is_main,
+    join_processes,
+    main_first,
+    process_count,
+    wait_for_all,
+)
 from .refresh_callback import RefreshCallback
 from .refresh_config import steps_ahead
 from .refresh_home import RefreshHome
@@ -95,6 +104,10 @@ def train(config: TrainConfig) -> Trained:
     if config.threads:
         torch.set_num_threads(config.threads)
     join_processes(config.encoder.device)
+    check_shared({"runs_dir": config.run_folder, "cache_dir": config.cache})
+    if not is_main():
+        # the others read what the first one has made: one connection to a cluster is enough
+        config = anywhere(config)
     _check(config)
     kinds = {"cross-encoder": train_reranker, "query-side": train_query_side}
     mined, evaluations = kinds.get(config.train.kind, _train_encoder)(config)
@@ -225,7 +238,7 @@ def _write_results(config: TrainConfig, result: Trained) -> None:
         schema=SCHEMA,
         kind="results",
         verb="train",
-        config=config.model_dump(mode="json"),
+        config=anywhere(config).model_dump(mode="json"),
         inputs={"negatives": result.mined.manifest.data["key"], "data": _held_out(config)},
         seed=config.seed,
         counts={"held_out_queries": len(first.query_ids)},

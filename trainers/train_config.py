@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..core.config import Section, changed, refuse_unread
+from ..core.config import Section
 from ..core.dataset import SPLIT
 from ..core.sbert import EncoderConfig
+from ..core.used import ALL, Rules, Used, only
 from ..eval.measures import cutoff
 from ..indexes.sources import SourceConfig
 from .draw_config import DrawOptions
@@ -27,17 +28,11 @@ ScheduleName = Literal[
 Reporter = Literal["tensorboard", "wandb"]
 # what a query-side step has no use for
 _NOT_QUERY_SIDE = (
-    "negatives",
-    "mini_batch_size",
-    "mini_batch_tokens",
-    "doubt",
-    "guide",
-    "matryoshka_dims",
-    "distil_base",
-    "push_to_hub",
-    "datasets",
+    *("negatives", "mini_batch_size", "mini_batch_tokens", "doubt", "guide", "matryoshka_dims"),
+    *("distil_base", "push_to_hub", "datasets", *DrawOptions.model_fields),
+    *("loss.partition", "loss.weight_floor"),
+    *("early_stopping.pool_depth", "early_stopping.pool_sources", "early_stopping.full_every"),
 )
-NEG_TOPK = 200
 # what the weights do not depend on, and `datasets`, which the key has by content
 NOT_IN_KEY = {"report_to", "logging_steps", "num_workers", "push_to_hub", "datasets"}
 
@@ -52,11 +47,7 @@ class LoraSection(Section):
         (), description="ends of the names of the layers that get one; empty: every linear layer"
     )
 
-    @model_validator(mode="after")
-    def _used(self) -> LoraSection:
-        if self.r is None and self.model_dump(exclude_defaults=True):
-            raise ValueError("nothing of it has an effect without train.lora.r; set it, as r=16")
-        return self
+    USED = (only(ALL, "r", off=None, instead="set {at}r, as 16"),)
 
 
 class EarlyStoppingSection(Section):
@@ -91,19 +82,19 @@ class EarlyStoppingSection(Section):
         cutoff([name])
         return name
 
-    @model_validator(mode="after")
-    def _used(self) -> EarlyStoppingSection:
-        if self.split is None and self.model_dump(exclude_defaults=True):
-            raise ValueError(
-                "nothing of it has an effect without train.early_stopping.split; set it"
-            )
-        return self
+    USED = (
+        only(ALL, "split", off=None, instead="set {at}split, as dev"),
+        only("pool_sources full_every", "pool_depth", instead="set {at}pool_depth, as 100"),
+        Used(
+            ("pool_sources.weight",),
+            ("pool_sources",),
+            lambda section: False,
+            why="where each source fills the pool by itself",
+        ),
+    )
 
     @model_validator(mode="after")
     def _pooled(self) -> EarlyStoppingSection:
-        if self.pool_depth is None:
-            unread = [key for key in changed(self) if key in ("pool_sources", "full_every")]
-            refuse_unread(unread, "pool_depth=null", "set pool_depth, as 100")
         if any(source.query == "positive" for source in self.pool_sources):
             raise ValueError(
                 "pool_sources: development queries are searched for by themselves; set query=query"
@@ -131,11 +122,9 @@ class Schedule(Section):
             raise ValueError(f"warmup={value} is neither a share below 1 nor whole steps")
         return value
 
-    @model_validator(mode="after")
-    def _one_length(self) -> Self:
-        if self.steps is not None and self.epochs != Schedule.model_fields["epochs"].default:
-            refuse_unread([f"epochs={self.epochs:g}"], f"steps={self.steps}", "set steps=null")
-        return self
+    USED: ClassVar[Rules] = (
+        Used(("epochs",), ("steps",), lambda section: section.steps is None, "set {at}steps=null"),
+    )
 
 
 class TrainSection(DrawOptions, Schedule):
@@ -150,7 +139,7 @@ class TrainSection(DrawOptions, Schedule):
         (), description="train on several; empty: on the run's own alone"
     )
     neg_topk: int = Field(
-        NEG_TOPK, ge=1, description="query-side: documents searched for each query at every step"
+        200, ge=1, description="query-side: documents searched for each query at every step"
     )
     schedule: ScheduleName = Field("linear", description="of the learning rate, after the warm-up")
     gradient_accumulation: int = Field(1, ge=1, description="batches in one optimizer step")
@@ -189,6 +178,25 @@ class TrainSection(DrawOptions, Schedule):
         description="owner/name of a Hugging Face repository for the mined model; token: HF_TOKEN",
     )
 
+    USED = (
+        only("neg_topk", "kind", "query-side"),
+        only(
+            " ".join(Schedule.model_fields),
+            "kind",
+            *("encoder", "query-side"),
+            instead="set reranker.{key}",
+        ),
+        only(ALL, "kind", "encoder", "query-side", instead="set {at}kind=encoder"),
+        only(" ".join(_NOT_QUERY_SIDE), "kind", "encoder"),
+        only("loss.weight_floor", "doubt", "cross-encoder"),
+        Used(
+            ("guide",),
+            ("loss.name", "loss.source"),
+            lambda section: section.loss.looks_up,
+            "set {at}loss.name to a loss with a guide, as gist",
+        ),
+    )
+
     @field_validator("matryoshka_dims")
     @classmethod
     def _distinct(cls, dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -198,41 +206,12 @@ class TrainSection(DrawOptions, Schedule):
 
     @model_validator(mode="after")
     def _of_its_kind(self) -> TrainSection:
-        if self.kind != "query-side":
-            if self.neg_topk != NEG_TOPK:
-                raise ValueError(
-                    f"train.neg_topk={self.neg_topk} is for train.kind=query-side, and train.kind"
-                    f" is {self.kind}; remove it"
-                )
-            if self.kind == "cross-encoder":
-                self._refuse(tuple(name for name in type(self).model_fields if name != "kind"))
-            return self
-        self._refuse((*_NOT_QUERY_SIDE, *DrawOptions.model_fields))
-        if self.early_stopping.pool_depth is not None:
-            raise ValueError(
-                "train.early_stopping.pool_depth spares the encoding of documents, and"
-                " train.kind=query-side encodes none; remove it"
-            )
-        for name in ("partition", "weight_floor"):
-            if getattr(self.loss, name) != LossSection.model_fields[name].get_default():
-                raise ValueError(
-                    f"train.kind=query-side has no use for train.loss.{name}; remove it"
-                )
-        if self.loss.name != "lambda_rank":
+        if self.kind == "query-side" and self.loss.name != "lambda_rank":
             raise ValueError(
                 f"train.kind=query-side orders lists, which train.loss.name={self.loss.name} does"
                 " not; set train.loss.name=lambda_rank"
             )
         return self
-
-    def _refuse(self, names: tuple[str, ...]) -> None:
-        """Raise ValueError if any of the keys `names`, which the kind does not read, is set."""
-        for name in names:
-            if getattr(self, name) != type(self).model_fields[name].get_default():
-                instead = "remove it"
-                if self.kind == "cross-encoder" and name in Schedule.model_fields:
-                    instead = f"set reranker.{name}"
-                raise ValueError(f"train.kind={self.kind} has no use for train.{name}; {instead}")
 
     @model_validator(mode="after")
     def _agree(self) -> TrainSection:
@@ -243,16 +222,6 @@ class TrainSection(DrawOptions, Schedule):
             )
         if self.datasets:
             self._check_datasets()
-        floor = changed(self.loss, "train.loss.")
-        if self.doubt == "none" and "train.loss.weight_floor" in floor:
-            refuse_unread(
-                ["train.loss.weight_floor"], "train.doubt=none", "set train.doubt=cross-encoder"
-            )
-        if self.guide is not None and not self.loss.looks_up:
-            raise ValueError(
-                f"train.guide has no effect with train.loss.name={self.loss.name}; remove it or set"
-                " train.loss.name to a loss with a guide, as gist"
-            )
         if self.bf16 and self.fp16:
             raise ValueError("train.bf16 and train.fp16 are both set; set one of them to false")
         if self.matryoshka_dims and self.loss.similarity != "cos":

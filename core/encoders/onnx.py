@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ from ..errors import PyriteError
 from ..ids import I64
 from ..sbert import EncoderConfig, SentenceTransformerEncoder, load_model, prompt_for
 from .common import require, unit_rows
-from .onnx_graph import GRAPH, cached_graph
+from .onnx_graph import GRAPH, SCHEMA, cached_graph
+from .tokens_ahead import tokenized_ahead
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -43,7 +44,7 @@ class OnnxEncoder:
         self._config = config
         self._dimension = self._source.dimension
         precision = config.onnx.precision
-        self._fingerprint = digest_json(["onnx", precision, self._source.fingerprint])
+        self._fingerprint = digest_json(["onnx", SCHEMA, precision, self._source.fingerprint])
         folder = cached_graph(self._model, self._source.fingerprint, precision, cache)
         self._session = _session(folder / GRAPH)
         self._inputs: list[str] = [item.name for item in self._session.get_inputs()]
@@ -66,6 +67,12 @@ class OnnxEncoder:
 
     def encode_documents(self, texts: Sequence[str]) -> F32:
         return self._encode(texts, "document")
+
+    def encode_batches(self, batches: Iterable[Sequence[str]], role: Role) -> Iterator[F32]:
+        """Vectors of each batch, float32 [len(batch), D]; a thread tokenizes the next ones."""
+        prompt = prompt_for(self._model, self._config, role)
+        for batch in tokenized_ahead(self._model, batches, prompt, role, list):
+            yield self._encode(batch, role)
 
     def _encode(self, texts: Sequence[str], role: Role) -> F32:
         if not texts:

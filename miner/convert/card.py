@@ -12,22 +12,34 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ...core.digest import digest_file
+from ...core.hub_tables import SCHEME
 from ...core.markdown import bullets, fenced, quoted
-from ...core.store import Manifest
+from ...core.store import Manifest, listing
 from ..audit import Audit
 from ..audit_checks import Check
 from ..formats.outputs import SETS
+from ..formats.packed import plain_suffix
+from ..negatives_file import FILE as NEGATIVES
 
 if TYPE_CHECKING:
     from .convert import Converted
 
 CARD = "README.md"
-_NEMO_FACTS = "merlin_metadata.json"
+# files of objects that are no rows
+_NO_TABLES = ("merlin_metadata.json", "counts.json", "offsets.json.gz", "hard.json")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _SIZES_ABOVE = ((10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"))
 # what of a run's configuration decides which negatives come out
 _SETTINGS = ("filters", "sampler", "seed")
 _ENCODER = ("max_length", "query_prompt", "document_prompt", "normalize")
+_IDS_ALONE = (
+    "## The rows\n\n"
+    f"`{NEGATIVES}` has a row for each query: ids of the query and of its negatives, with scores,"
+    " ranks, probabilities and sources. Texts and positives are those of the dataset. `pyrite"
+    " convert RUN OUT --to st` writes whole rows for a trainer, with a card that holds the findings"
+    " of an audit and the way to the hub. These negatives themselves were not audited: `pyrite"
+    " audit RUN` does that."
+)
 _LIMITS = (
     "- A negative is a document that nobody has judged relevant; some are false negatives.\n"
     "- The audit finds what texts and ids betray: an unlabelled relevant document with words of its"
@@ -70,6 +82,35 @@ def card_of(folder: Path, made: Made) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def card_of_run(folder: Path, run: dict[str, Any]) -> str:
+    """The card of negatives in `folder`, by the fields of their manifest; the same run, the same.
+
+    The files hold ids: what loads them alone is Pyrite, and `pyrite convert` writes the texts.
+    """
+    from huggingface_hub import DatasetCardData
+
+    data = DatasetCardData(
+        task_categories=["text-retrieval", "sentence-similarity"],
+        tags=["hard-negatives", "dense-retrieval", "pyrite"],
+        size_categories=[_size(run["counts"]["queries"])],
+        configs=[
+            {
+                "config_name": "default",
+                "data_files": [{"split": "train", "path": NEGATIVES}],
+            }
+        ],
+    )
+    parts = [
+        f"---\n{data.to_yaml()}\n---",
+        f"# {quoted(str(run['config']['name']))}, hard negatives mined by Pyrite",
+        _mined({}, run),
+        _IDS_ALONE,
+        _files(folder),
+        f"## Limits\n\n{_LIMITS}",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def _run_of(source: Path) -> dict[str, Any] | None:
     """The manifest of the run that a file of negatives belongs to."""
     home = source if source.is_dir() else source.parent
@@ -91,7 +132,8 @@ def _configs(folder: Path, to: str) -> list[dict[str, Any]]:
     tables: dict[str, list[dict[str, str]]] = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
-        if path.suffix not in (".jsonl", ".json", ".parquet") or path.name == _NEMO_FACTS:
+        rows = plain_suffix(path) in (".jsonl", ".json", ".parquet")
+        if not rows or path.name in _NO_TABLES:
             continue
         table = name.partition("/")[0].partition(".")[0]
         part = path.stem if table == "qrels" else table if to in SETS else "train"
@@ -116,9 +158,14 @@ def _origin(made: Made, run: dict[str, Any] | None) -> str:
         facts["digest of the source"] = digest_file(made.source)
     if run is None:
         return "## Where it comes from\n\n" + bullets(facts)
+    return _mined(facts, run)
+
+
+def _mined(facts: dict[str, str], run: dict[str, Any]) -> str:
+    """What was mined from what, by the manifest of a run, after other facts."""
     config = run["config"]
-    facts |= {
-        "mined from": Path(config["dataset"]["path"]).name,
+    facts = facts | {
+        "mined from": _origin_of(config["dataset"]["path"]),
         "split": config["dataset"]["train_split"],
         "digest of the dataset": run["inputs"]["dataset"],
         "model": _unrooted(config["encoder"]["model"]),
@@ -144,6 +191,11 @@ def _origin(made: Made, run: dict[str, Any] | None) -> str:
         f"## What was mined from what\n\n{bullets(facts)}\n\n### Counts of the run\n\n"
         f"{bullets(counts)}\n\n### Settings\n\n{fenced(text, 'yaml')}"
     )
+
+
+def _origin_of(dataset: str) -> str:
+    """The address of a set of the hub, or a folder's name without where it lies here."""
+    return dataset if dataset.startswith(SCHEME) else Path(dataset).name
 
 
 def _unrooted(name: str) -> str:
@@ -189,9 +241,8 @@ def _findings(audit: Audit | None) -> str:
 
 def _files(folder: Path) -> str:
     rows = [
-        f"| {quoted(path.relative_to(folder).as_posix())} | {path.stat().st_size:,} |"
-        f" {digest_file(path)} |"
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        f"| {quoted(name)} | {entry['bytes']:,} | {entry['digest']} |"
+        for name, entry in listing(folder).items()
+        if name != CARD
     ]
     return "\n".join(["## Files", "", "| file | bytes | digest |", "|---|---:|---|", *rows])

@@ -7,18 +7,22 @@ appears under the name of the result before all of it is written and synced.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import PyriteError
 from ...core.hub_push import check_token, push
+from ...core.hub_set import folder_set, hub_set
+from ...core.hub_tables import SCHEME, hub_tables
 from ...core.store import publish, scratch_folder, sync_folder, write_bytes
 from ..audit import Audit, audit_file
-from ..formats.hub_rows import SCHEME
+from ..formats.grouped import JsonRun
+from ..formats.hub_rows import is_saved
 from ..formats.ledger import Ledger
 from ..formats.outputs import ALL, JUDGED, OUTPUTS, RUNS, SETS, TEXTS
 from ..formats.packed import plain_suffix
+from ..formats.registry import layout_of
 from ..formats.sets import SetFolder
 from ..formats.sources import Sources
 from ..training_file import holds_rows
@@ -93,10 +97,27 @@ def convert(
     ledger = Ledger(place, f"--to {to}", chosen.strict)
     if to in TEXTS or to in JUDGED or _is_run(place, to):
         return _plain(Path(place), out, to, ledger)
-    folder = None if place.startswith(SCHEME) else Path(place)
-    if to in SETS and folder is not None and _is_set(folder):
-        return _set(folder, out, to, ledger, chosen)
-    return _rows(place, out, to, ledger, chosen)
+    found = _judged_set(place, chosen)
+    ledger.source = found or place
+    if to in SETS and found is not None and _is_set(Path(found)):
+        done = _set(Path(found), out, to, ledger, chosen)
+    else:
+        done = _rows(found or place, out, to, ledger, chosen)
+    return replace(done, path=place)
+
+
+def _judged_set(place: str, options: ConvertOptions) -> str | None:
+    """The folder of a judged set: `place`, or a BEIR folder made of its Hugging Face tables."""
+    cache = options.sources.cache
+    if place.startswith(SCHEME):
+        names = place.removeprefix(SCHEME).strip("/").split("/")
+        part = len(names) > 2 or hub_tables("/".join(names)).is_set
+        chosen = "/".join([place.rstrip("/"), *filter(None, [options.config])])
+        return str(hub_set(chosen, cache)) if part else None
+    folder = Path(place)
+    if not folder.is_dir() or holds_rows(folder) or is_saved(folder) or _is_set(folder):
+        return place
+    return str(folder_set(folder, cache) or folder)
 
 
 def _check(out: Path, to: str, options: ConvertOptions) -> None:
@@ -119,7 +140,11 @@ def _is_run(path: str, to: str) -> bool:
     """Whether ranked lines are asked for as ranked lines, whose texts nobody needs."""
     if to not in RUNS:
         return False
-    return to not in OUTPUTS or (Path(path).is_file() and plain_suffix(Path(path)) in _LINES)
+    file = Path(path)
+    if to not in OUTPUTS or not file.is_file():
+        return to not in OUTPUTS
+    scores = plain_suffix(file) == ".json" and isinstance(layout_of(file), JsonRun)
+    return scores or plain_suffix(file) in _LINES
 
 
 def _is_set(folder: Path) -> bool:
@@ -165,7 +190,7 @@ def _rows(path: str, out: Path, to: str, ledger: Ledger, options: ConvertOptions
         written = conversion.to_file(out)
         return _done(path, out, rows.format, to, written, ledger)
     with scratch_folder(out) as scratch:
-        written = conversion.to_folder(scratch)
+        written = conversion.to_folder(scratch, out.name)
         done = _done(path, out, rows.format, to, written, ledger)
         made = Made(rows.path, rows.format, to, done, _audited(rows))
         _publish(scratch, out, made, options)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from ...core.digest import u64
 from ...core.errors import PyriteError
 from ...core.store import atomic_write
+from ..formats.grouped import JsonRun
 from ..formats.judgements import judgements
 from ..formats.layouts import JsonLines, Layout, Parquet, write_parquet
 from ..formats.ledger import Ledger
@@ -20,7 +21,7 @@ from ..formats.outputs import JUDGED, TEXTS, layout_for
 from ..formats.packed import plain_suffix
 from ..formats.registry import layout_of
 from ..formats.tabbed_rows import number
-from ..formats.text_lines import Ranked, Tabbed
+from ..formats.text_lines import Questions, Ranked, Tabbed
 from ..formats.texts import numbered_texts
 from ..training_row import Record
 from .rows_out import Written
@@ -28,6 +29,8 @@ from .shape import schema_of
 
 _OBJECTS: dict[str, Layout] = {".jsonl": JsonLines(), ".parquet": Parquet()}
 _LINES: dict[str, Layout] = {".tsv": Tabbed(), ".txt": Tabbed()}
+_QUOTED: dict[str, Layout] = {".csv": Questions()}
+_SCORED: dict[str, Layout] = {".json": JsonRun()}
 _TREC = 6
 
 
@@ -41,6 +44,11 @@ def texts_to_file(path: Path, to: str, out: Path, ledger: Ledger) -> Written:
             yield {"fields": list(file.header)}
         for text in numbered_texts(path):
             first = seen.setdefault(u64(text.id), text.line)
+            if text.made:
+                ledger.make("id made of its text", first == text.line)
+                ledger.make("equal text without an id, merged", first != text.line)
+                if first != text.line:
+                    continue
             if first != text.line:
                 raise ledger.fault(
                     text.line, f"id {text.id!r} stands in line {first} too; ids must be unique"
@@ -48,7 +56,8 @@ def texts_to_file(path: Path, to: str, out: Path, ledger: Ledger) -> Written:
             written.rows += 1
             yield file.record(ledger, text)
 
-    _write(records, _LINES if file.flat else _OBJECTS, to, out, ledger)
+    layouts = _QUOTED if file.quoted else _LINES if file.flat else _OBJECTS
+    _write(records, layouts, to, out, ledger)
     written.records = written.rows
     return written
 
@@ -73,9 +82,9 @@ def judgements_to_file(path: Path, to: str, out: Path, ledger: Ledger) -> Writte
 
 
 def run_to_file(path: Path, to: str, out: Path, ledger: Ledger) -> Written:
-    """Write the ranked documents of `path` as a TREC run, MS MARCO's, or a scored ranking."""
+    """Write the ranked documents of `path` as a TREC run, MS MARCO's, BEIR's, or a ranking."""
     layout, written = layout_of(path), Written()
-    if not isinstance(layout, Ranked):
+    if not isinstance(layout, Ranked | JsonRun):
         raise PyriteError(
             f"{path}: {layout.kind}, but --to {to} takes ranked lines or rows with negatives"
         )
@@ -88,7 +97,8 @@ def run_to_file(path: Path, to: str, out: Path, ledger: Ledger) -> Written:
 
     width = Ranked(_TREC if to == "trec" else 3)
     suffixes = (".trec", ".run", ".res", ".txt", ".tsv")
-    _write(records, dict.fromkeys(suffixes, width), to, out, ledger)
+    lines: dict[str, Layout] = dict.fromkeys(suffixes, width)
+    _write(records, _SCORED if to == "beir-run" else lines, to, out, ledger)
     written.records = written.rows
     return written
 
@@ -114,7 +124,13 @@ def _ranked(record: Record, trec: bool, line: int, to: str, ledger: Ledger) -> l
         else:
             ledger.lose("tag", line, trec)
             made.append([query, name, score])
-    return made
+    if to != "beir-run":
+        return made
+    once: dict[str, list[str]] = {}
+    for fields in made:
+        once.setdefault(fields[1], fields)
+    ledger.make("document that a query lists twice, merged", len(made) - len(once))
+    return list(once.values())
 
 
 def _write(records: object, layouts: dict[str, Layout], to: str, out: Path, ledger: Ledger) -> None:

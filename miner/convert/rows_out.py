@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-import pyarrow as pa
-
 from ...core.errors import PyriteError
 from ...core.progress import progress
-from ...core.store import atomic_write, write_json
+from ...core.store import atomic_write
 from ..formats.beside import TextFile, line_of
-from ..formats.layouts import JsonLines, Layout, Parquet, write_object, write_parquet
+from ..formats.joined import JoinedTarget, joined
+from ..formats.layouts import JsonObject, Layout, Parquet, write_object, write_parquet
 from ..formats.ledger import Ledger
 from ..formats.outputs import OUTPUTS, Output, layout_for
 from ..formats.packed import plain_suffix
 from ..formats.target import Shape, Target
-from ..formats.targets_by_id import NemoTarget, RunTarget, ranked
 from ..formats.texts_out import TextSink, TextsOut
 from ..training_row import Record
+from .durable import durable
+from .finish import finish
 from .shape import schema_of, shape_of
 from .source import Rows
 
-_NEMO = pa.schema([("id", pa.string()), ("text", pa.string())])
+# what NeMo's files call the place of their texts
+_NAMED = "corpus"
 
 
 @dataclass(slots=True)
@@ -63,17 +63,20 @@ class RowsOut:
         """Write `out` alone, atomically; texts of ids are left out and counted."""
         layout = layout_for(self.output.layouts, plain_suffix(out), self.to, str(out))
         target = self._target(self.ledger, TextsOut(self.ledger))
-        if target.by_id and not self.rows.by_id:
-            run = isinstance(target, RunTarget)
-            kept = "all texts and positives" if run else "all texts"
-            self.ledger.lose(f"{kept}, which a folder would hold beside the ids", 1)
+        gone = {
+            "texts": target.by_id and not self.rows.by_id,
+            "positives": target.judged_outside and not self.rows.judged_outside,
+        }
+        if any(gone.values()):
+            what = " and ".join(name for name, is_gone in gone.items() if is_gone)
+            self.ledger.lose(f"all {what}, which a folder would hold beside the rows", 1)
         written = Written()
         with atomic_write(out) as handle:
             self._write(handle, layout, target, out, written)
         return written
 
-    def to_folder(self, folder: Path) -> Written:
-        """Write the rows and what lies beside them into an empty folder."""
+    def to_folder(self, folder: Path, name: str = "out") -> Written:
+        """Write the rows and what lies beside them into an empty folder, to be called `name`."""
         written = Written()
         with ExitStack() as stack:
             texts = self._texts(folder, stack)
@@ -84,8 +87,7 @@ class RowsOut:
         # nothing can be read of a run without lines
         if not main.stat().st_size:
             main.unlink()
-        if self.output.target is NemoTarget:
-            _nemo_corpus(folder)
+        finish(self.output.target, folder, name)
         return written
 
     def _target(self, ledger: Ledger, texts: TextsOut) -> Target:
@@ -109,9 +111,28 @@ class RowsOut:
         self, handle: IO[bytes], layout: Layout, target: Target, out: Path, written: Written
     ) -> None:
         records = self._records(target, written)
-        if isinstance(target, RunTarget):
-            records = ranked(records, out.with_name(f"{out.name}.tmp.sqlite"), self.ledger)
-        if isinstance(layout, Parquet):
+        if isinstance(target, JoinedTarget):
+            scratch = out.with_name(f"{out.name}.tmp.sqlite")
+            with closing(joined(records, target, scratch, self.ledger)) as found:
+                self._written(handle, layout, target, out, found)
+        else:
+            self._written(handle, layout, target, out, records)
+        if not written.records:
+            raise PyriteError(
+                f"{out}: not written, since no row of {self.rows.path} can be --to {self.to}"
+            )
+
+    def _written(
+        self,
+        handle: IO[bytes],
+        layout: Layout,
+        target: Target,
+        out: Path,
+        records: Iterator[Record],
+    ) -> None:
+        if isinstance(layout, Parquet) and isinstance(target, JoinedTarget):
+            write_parquet(handle, records, target.schema())
+        elif isinstance(layout, Parquet):
             quiet = replace(
                 self.ledger, lost=type(self.ledger.lost)(), made=type(self.ledger.made)()
             )
@@ -122,10 +143,6 @@ class RowsOut:
             write_object(handle, target.before(), "data", records, out)
         else:
             layout.write(handle, records, out, out)
-        if not written.records:
-            raise PyriteError(
-                f"{out}: not written, since no row of {self.rows.path} can be --to {self.to}"
-            )
 
     def _records(self, target: Target, written: Written) -> Iterator[Record]:
         with progress("convert", total=None, unit="rows") as bar:
@@ -135,6 +152,10 @@ class RowsOut:
                 for record in target.records(row):
                     written.records += 1
                     yield record
+        layout = None if self.rows.file is None else self.rows.file.layout
+        passed = layout.passed - {_NAMED} if isinstance(layout, JsonObject) else set[str]()
+        for name in sorted(passed):
+            target.ledger.lose(f"member {name!r} beside the rows", 1)
 
 
 def open_texts_out(folder: Path, file: TextFile, stack: ExitStack) -> TextSink:
@@ -143,24 +164,3 @@ def open_texts_out(folder: Path, file: TextFile, stack: ExitStack) -> TextSink:
     if file.header:
         handle.write(line_of({"fields": list(file.header)}))
     return TextSink(handle, file)
-
-
-@contextmanager
-def durable(path: Path) -> Iterator[IO[bytes]]:
-    """A new file in a folder that is not published yet."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as handle:
-        yield handle
-        handle.flush()
-        os.fsync(handle.fileno())
-
-
-def _nemo_corpus(folder: Path) -> None:
-    """The texts as the parquet file that NeMo reads, with its description."""
-    home = folder / NemoTarget.CORPUS
-    lines = home / "train.jsonl"
-    with durable(home / "train.parquet") as handle:
-        write_parquet(handle, (record for _, record in JsonLines().read(lines)), _NEMO)
-    lines.unlink()
-    facts = {"class": "TextQADataset", "corpus_id": NemoTarget.CORPUS}
-    write_json(home / "merlin_metadata.json", facts)

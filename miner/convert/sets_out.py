@@ -17,7 +17,8 @@ from ..formats.ledger import Ledger
 from ..formats.outputs import OUTPUTS
 from ..formats.sets import SetFolder, table_files
 from ..formats.texts import NamedText, numbered_texts
-from .rows_out import Written, durable, open_texts_out
+from .durable import durable
+from .rows_out import Written, open_texts_out
 from .source import main_file
 
 _MARCO = "msmarco"

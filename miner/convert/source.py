@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+from ...core.hub_tables import SCHEME
 from ..formats.by_id import IdFormat
-from ..formats.hub_rows import SCHEME, HubRows, folder_rows, hub_rows, is_saved, saved_rows
+from ..formats.hub_rows import folder_rows, hub_rows, is_saved, saved_rows
+from ..formats.layouts import Layout, Shards
 from ..formats.registry import open_format
 from ..formats.sets import SetFolder, table_files
 from ..formats.sources import Sources
@@ -17,20 +19,28 @@ from ..training_row import TrainingRow
 from .set_rows import set_rows
 
 _ROWS = (".jsonl", ".json", ".parquet", ".tsv")
-_MAINS = ("train", "rows", "qidpidtriples.train", "triples.train", "run", "negatives")
+_MAINS: Mapping[str, Sequence[str]] = {
+    **dict.fromkeys(("train", "rows", "qidpidtriples.train", "triples.train"), _ROWS),
+    "top1000.train": (".tsv",),
+    "hard": (".json",),
+    "ann_training_data_0": ("",),
+    **dict.fromkeys(("run", "negatives"), (".trec",)),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Training rows that can be read again and again, and what was found to hold them.
 
-    `by_id` says that their texts are in files of their own; `file` is there for rows of a file.
+    `by_id` says that their texts are in files of their own, `judged_outside` that their positives
+    are; `file` is there for rows of a file.
     """
 
     path: Path
     format: str
     read: Callable[[], Iterator[TrainingRow]]
     by_id: bool = False
+    judged_outside: bool = False
     file: TrainingFile | None = None
 
     def sentence(self) -> str:
@@ -60,15 +70,20 @@ def _of_folder(place: Path, sources: Sources, wanted: str | None, split: str) ->
     main = main_file(place)
     if main is not None:
         return _of_file(open_training_file(main, _beside(place, sources, split), wanted))
+    shards = sorted(place.glob("shard-*.jsonl*"))
+    if len(shards) == 1:
+        return _of_file(open_training_file(shards[0], sources, wanted))
+    if shards:
+        return _of_layout(place, Shards(tuple(shards)), sources, wanted)
     files = SetFolder.find(place)
     if files.corpus and files.qrels:
         files.judged(split)
         name = f"{files.name}, split {split}"
-        return Rows(place, name, lambda: set_rows(files, split, sources.cache), by_id=True)
+        return Rows(place, name, lambda: set_rows(files, split, sources.cache), True, True)
     return _of_layout(place, folder_rows(place, split), sources, wanted)
 
 
-def _of_layout(place: Path, layout: HubRows, sources: Sources, wanted: str | None) -> Rows:
+def _of_layout(place: Path, layout: Layout, sources: Sources, wanted: str | None) -> Rows:
     found, _, _ = open_format(place, sources, wanted, layout)
     rows = _of_file(TrainingFile(place, found, layout))
     return replace(rows, format=f"{layout.kind}, {found.name}")
@@ -78,7 +93,8 @@ def _of_file(file: TrainingFile) -> Rows:
     by_id = isinstance(file.format, IdFormat)
     pairs = file.format.sides == "either"
     read = (lambda: _joined(file.rows())) if pairs else file.rows
-    return Rows(file.path, f"{file.layout.kind}, {file.format.name}", read, by_id, file)
+    name = f"{file.layout.kind}, {file.format.name}"
+    return Rows(file.path, name, read, by_id, file.format.judged_outside, file)
 
 
 def _joined(rows: Iterator[TrainingRow]) -> Iterator[TrainingRow]:
@@ -94,9 +110,8 @@ def _joined(rows: Iterator[TrainingRow]) -> Iterator[TrainingRow]:
 
 def main_file(folder: Path) -> Path | None:
     """The file of rows in a folder that `convert` or `relabel` wrote."""
-    for name in _MAINS:
-        runs = name in ("run", "negatives")
-        found = table_files(folder, name, (".trec",) if runs else _ROWS)
+    for name, suffixes in _MAINS.items():
+        found = table_files(folder, name, suffixes)
         if len(found) == 1 and found[0].parent == folder and found[0].stat().st_size:
             return found[0]
     return None

@@ -20,7 +20,8 @@ class TextFile:
     """A file of ids and texts: its name in a folder and the record of a text.
 
     A record with `fields` is a line of them, without tabs and line breaks; `extras` says whether it
-    holds what is said of a text besides, `known` which fields of that it does.
+    holds what is said of a text besides, `known` which fields of that it does, `ids` whether it
+    holds its id. `quoted` is for fields that may hold anything.
     """
 
     name: str
@@ -29,10 +30,12 @@ class TextFile:
     extras: bool = False
     header: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
+    ids: bool = True
+    quoted: bool = False
 
     @property
     def flat(self) -> bool:
-        """Whether it has lines of fields."""
+        """Whether it has lines of fields that no tab may part."""
         return self.name.endswith(".tsv")
 
     def record(self, ledger: Ledger, text: NamedText) -> Record:
@@ -40,6 +43,7 @@ class TextFile:
 
         Raises PyriteError for an id that would part a line of fields.
         """
+        ledger.lose("id of a text", text.line, not (self.ids or text.made))
         title, body = text.title, text.text
         if title and not self.titles:
             ledger.lose("title apart from its text", text.line)
@@ -118,7 +122,22 @@ PASSAGES = TextFile(
     titles=True,
     header=("id", "text", "title"),
 )
+# FlagEmbedding's candidate pool
+POOL = TextFile("candidate_pool.jsonl", lambda name, title, text, extra: {"text": text}, ids=False)
+TEVATRON_QUERIES = TextFile("queries.jsonl", _named("query_id", False, "query"), extras=True)
+DPR_QUESTIONS = TextFile(
+    "questions.qa.csv",
+    lambda name, title, text, extra: {"fields": [text, repr(extra.get("answers", []))]},
+    known=("answers",),
+    ids=False,
+    quoted=True,
+)
+JANSOWA_CORPUS = TextFile("corpus.jsonl", _named("id", False))
+JANSOWA_QUERIES = TextFile("queries.jsonl", _named("id", False))
 BEIR_QRELS = QrelsFile("qrels/{split}.tsv", _beir, ("query-id", "corpus-id", "score"), False)
 MTEB_QRELS = QrelsFile("qrels/{split}.jsonl", _table)
+JANSOWA_RELEVANT = QrelsFile(
+    "relevant.jsonl", lambda query, document, grade: {"query_id": query, "document_id": document}
+)
 MARCO_QRELS = QrelsFile("qrels.{split}.tsv", _marco)
 TREC_QRELS = QrelsFile("qrels.trec", _marco)

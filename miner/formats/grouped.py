@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from ...core.errors import PyriteError
-from ..training_row import Record
+from ..training_row import Record, score_value
 from .by_id import needed_id
 from .json_stream import JsonStream
 from .layouts import Layout, members, write_members
@@ -66,3 +67,43 @@ class JsonMap(Layout):
 
     def write(self, handle: IO[bytes], records: Iterable[Record], out: Path, like: Path) -> None:
         write_members(handle, ((r["query_id"], r["hard"]) for r in records), out)
+
+
+class JsonRun(Layout):
+    """One object of scores by document by query, as BEIR keeps a run: the record is a ranking's.
+
+    `query_id`, and `lines` of query, document and score, the highest first; ties by id.
+    """
+
+    kind = "a JSON object of scores"
+    width = 3
+
+    def read(self, path: Path) -> Iterator[tuple[int, Record]]:
+        stream, seen = JsonStream(path), set[str]()
+        for query in members(stream):
+            stream.peek()
+            line = stream.line
+            if query in seen:
+                raise PyriteError(f"{path}:{line}: query {query!r} stands twice; mend the file")
+            seen.add(query)
+            scores = _scores(stream.value(), query, f"{path}:{line}")
+            ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+            lines = [[query, name, repr(score)] for name, score in ranked]
+            yield line, {"query_id": query, "lines": lines, "scores_by_document": True}
+        stream.end()
+
+    def write(self, handle: IO[bytes], records: Iterable[Record], out: Path, like: Path) -> None:
+        found = ((r["query_id"], {d: float(s) for _, d, s in r["lines"]}) for r in records)
+        write_members(handle, found, out)
+
+
+def _scores(value: object, query: str, where: str) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise PyriteError(f"{where}: query {query!r} has no object of scores by document")
+    found: dict[str, float] = {}
+    for name, score in value.items():
+        number = score_value(score, name, where)
+        if number is None or math.isnan(number):
+            raise PyriteError(f"{where}: the score of {name!r} is no number; mend the file")
+        found[name] = number
+    return found

@@ -11,7 +11,6 @@ from ...core.errors import PyriteError
 from ..training_row import Record
 from .layouts import Layout
 
-SCHEME = "hf://datasets/"
 _SAVED = ("dataset_info.json", "dataset_dict.json")
 
 

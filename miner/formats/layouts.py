@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -38,9 +38,11 @@ class Layout(ABC):
         """Write records for a file `out`, in the manner of the file `like` they came from."""
 
 
+@dataclass(frozen=True)
 class JsonLines(Layout):
-    """One object a line."""
+    """One object a line; `ascii` writes a letter as a byte, so that both count alike."""
 
+    ascii: bool = False
     kind = "JSON lines"
 
     def read(self, path: Path) -> Iterator[tuple[int, Record]]:
@@ -49,7 +51,23 @@ class JsonLines(Layout):
     def write(self, handle: IO[bytes], records: Iterable[Record], out: Path, like: Path) -> None:
         with packing(handle, out) as packed:
             for record in records:
-                packed.write(_json(record) + b"\n")
+                raw = json.dumps(record).encode() if self.ascii else _json(record)
+                packed.write(raw + b"\n")
+
+
+@dataclass(frozen=True)
+class Shards(Layout):
+    """JSON lines in several files, whose lines are counted on from one to the next."""
+
+    paths: tuple[Path, ...]
+    kind = "shards of JSON lines"
+
+    def read(self, path: Path) -> Iterator[tuple[int, Record]]:
+        records = (record for shard in self.paths for _, record in json_records(shard))
+        return enumerate(records, start=1)
+
+    def write(self, handle: IO[bytes], records: Iterable[Record], out: Path, like: Path) -> None:
+        raise PyriteError(f"{like}: {self.kind} are not rewritten; use pyrite convert")
 
 
 class JsonList(Layout):
@@ -70,9 +88,13 @@ class JsonList(Layout):
 
 @dataclass(frozen=True)
 class JsonObject(Layout):
-    """An object whose member `key` is the list, as NeMo's files are; the others are small."""
+    """An object whose member `key` is the list, as NeMo's files are; the others are small.
+
+    `passed` are the names of the others that a reading came by.
+    """
 
     key: str = "data"
+    passed: set[str] = field(default_factory=set, compare=False)
     kind = "a JSON object"
 
     def read(self, path: Path) -> Iterator[tuple[int, Record]]:
@@ -81,6 +103,7 @@ class JsonObject(Layout):
             if name == self.key:
                 yield from _objects(stream, path)
             else:
+                self.passed.add(name)
                 stream.value()
         stream.end()
 

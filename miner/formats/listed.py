@@ -1,17 +1,17 @@
 """Documents listed for a query by a retriever or a miner, with positives that stand elsewhere.
 
-MS MARCO's top1000, lightning-ir's runs, STAR's hard negatives, jansowa's tables.
+MS MARCO's top1000, lightning-ir's runs, what Tevatron reranks, STAR's negatives, jansowa's tables.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...core.tables import Qrels, TextTable
 from ..training_row import Doc, Record, TrainingRow, rest, score_value, text_field
 from .by_id import IdFormat, IdRow, Named, id_list, needed_id, unscored
-from .format import Format, take
+from .format import Format, take, titled
 from .run import judged
 from .tabbed_rows import tabbed_fields
 
@@ -63,7 +63,8 @@ class Top1000(Format):
 class LightningIr(Format):
     """`query_id`, `query`, `doc_id`, `text`, and perhaps `score` and `relevance`, a line each.
 
-    A relevance of 1 or more is a positive; without that field the positives are `truth`'s.
+    A relevance of 1 or more is a positive, and more than 1 its `grade`; without that field the
+    positives are `truth`'s.
     """
 
     truth: Judged | None
@@ -73,6 +74,11 @@ class LightningIr(Format):
         rows, query_id = record["rows"], record["query_id"]
         docs = [_listed(row, where) for row in rows]
         good = self._good(record, where)
+        if self.truth is None:
+            docs = [
+                _graded(d, row["relevance"]) if g else d
+                for d, row, g in zip(docs, rows, good, strict=True)
+            ]
         positives = tuple(doc for doc, is_good in zip(docs, good, strict=True) if is_good)
         negatives = tuple(doc for doc, is_good in zip(docs, good, strict=True) if not is_good)
         if self.truth is not None:
@@ -112,11 +118,47 @@ class LightningIr(Format):
         return {**record, "rows": rows}
 
 
+def _graded(doc: Doc, relevance: int | float) -> Doc:
+    """A positive with its grade, if that says more than that it is one."""
+    whole = int(relevance)
+    return doc if relevance == 1 else replace(doc, extra={**doc.extra, "grade": whole})
+
+
 def _listed(row: Record, where: str) -> Doc:
     name = needed_id(row.get("doc_id"), "doc_id", where)
     score = score_value(row.get("score"), "score", where)
     extra = rest(row, ("query_id", "query", "doc_id", "text", "score", "relevance"))
     return Doc(name, "", text_field(row, "text", where), score, extra=extra)
+
+
+@dataclass(frozen=True)
+class Rerank(Format):
+    """`query_id`, `query`, `docid`, `title`, `text`, `score`: what Tevatron's reranker reads.
+
+    All are taken as negatives; positives are `truth`'s.
+    """
+
+    truth: Judged
+    name = "Tevatron rerank input"
+
+    def parse(self, record: Record, line: int, where: str) -> TrainingRow:
+        rows, query_id = record["rows"], record["query_id"]
+        negatives = tuple(self._doc(row, where) for row in rows)
+        query = text_field(rows[0], "query", where)
+        return TrainingRow(line, query_id, query, self.truth.docs(query_id), negatives)
+
+    @staticmethod
+    def _doc(row: Record, where: str) -> Doc:
+        name = needed_id(row.get("docid"), "docid", where)
+        score = score_value(row.get("score"), "score", where)
+        return titled(row, where, name, score, ("query_id", "query", "docid", "score"))
+
+    def prune(self, record: Record, keep: Sequence[int]) -> Record:
+        return {**record, "rows": take(record["rows"], keep)}
+
+    @property
+    def judged_outside(self) -> bool:
+        return True
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ...core.errors import PyriteError
-from . import beside, targets_by_id, targets_columns, targets_inline
+from . import beside, targets_by_id, targets_columns, targets_inline, targets_listed
 from .beside import QrelsFile, TextFile
+from .grouped import JsonMap
 from .layouts import JsonLines, JsonList, Layout, Parquet
 from .target import Target
 from .text_lines import Ranked, Tabbed
@@ -34,14 +35,8 @@ class Output:
     qrels: QrelsFile | None = None
 
 
-_MARCO = Output(
-    targets_by_id.IdTriplesTarget,
-    "qidpidtriples.train.tsv",
-    _FIELDS,
-    beside.COLLECTION,
-    beside.MARCO_QUERIES,
-    beside.MARCO_QRELS,
-)
+_BESIDE_MARCO = (beside.COLLECTION, beside.MARCO_QUERIES, beside.MARCO_QRELS)
+_MARCO = Output(targets_by_id.IdTriplesTarget, "qidpidtriples.train.tsv", _FIELDS, *_BESIDE_MARCO)
 OUTPUTS: Mapping[str, Output] = {
     "tevatron": Output(targets_inline.TevatronTarget, "train.jsonl"),
     "parquet": Output(targets_inline.TevatronTarget, "train.parquet", {".parquet": Parquet()}),
@@ -73,10 +68,44 @@ OUTPUTS: Mapping[str, Output] = {
         queries=beside.PYLATE_QUERIES,
     ),
     "triples": Output(targets_inline.TriplesTarget, "triples.train.tsv", _FIELDS),
+    "contrastors": Output(
+        targets_inline.ContrastorsTarget, "shard-00000.jsonl.gz", {".jsonl": JsonLines(ascii=True)}
+    ),
+    "ms-swift": Output(targets_inline.SwiftTarget, "train.jsonl"),
+    "ms-swift-messages": Output(targets_inline.SwiftMessagesTarget, "train.jsonl"),
+    "msmarco-hard-negatives": Output(
+        targets_by_id.BySystemTarget,
+        "train.jsonl",
+        documents=beside.COLLECTION,
+        queries=beside.MARCO_QUERIES,
+    ),
+    "ance": Output(
+        targets_by_id.AnceTarget, "ann_training_data_0", {**_FIELDS, "": Tabbed()}, *_BESIDE_MARCO
+    ),
+    "simans": Output(targets_by_id.SimansTarget, "train.tsv", _FIELDS, beside.COLLECTION),
+    "star": Output(targets_listed.StarTarget, "hard.json", {".json": JsonMap()}, *_BESIDE_MARCO),
+    "top1000": Output(targets_listed.Top1000Target, "top1000.train.tsv", _FIELDS, *_BESIDE_MARCO),
+    "lightning-ir": Output(targets_listed.LightningTarget, "train.jsonl", _LINES),
+    "tevatron-rerank": Output(
+        targets_listed.RerankTarget,
+        "train.jsonl",
+        _LINES,
+        beside.TEVATRON_CORPUS,
+        beside.TEVATRON_QUERIES,
+        beside.TREC_QRELS,
+    ),
+    "jansowa": Output(
+        targets_listed.JansowaTarget,
+        "negatives.parquet",
+        {".parquet": Parquet()},
+        beside.JANSOWA_CORPUS,
+        beside.JANSOWA_QUERIES,
+        beside.JANSOWA_RELEVANT,
+    ),
     "triples-ids": _MARCO,
     "msmarco": _MARCO,
     "trec": Output(
-        targets_by_id.RunTarget,
+        targets_listed.RunTarget,
         "run.trec",
         _RUNS,
         beside.BEIR_CORPUS,
@@ -84,7 +113,7 @@ OUTPUTS: Mapping[str, Output] = {
         beside.TREC_QRELS,
     ),
     "beir": Output(
-        targets_by_id.RunTarget,
+        targets_listed.RunTarget,
         "negatives.trec",
         _RUNS,
         beside.BEIR_CORPUS,
@@ -92,7 +121,7 @@ OUTPUTS: Mapping[str, Output] = {
         beside.BEIR_QRELS,
     ),
     "mteb": Output(
-        targets_by_id.RunTarget,
+        targets_listed.RunTarget,
         "negatives.trec",
         _RUNS,
         beside.MTEB_CORPUS,
@@ -109,6 +138,9 @@ TEXTS: Mapping[str, TextFile] = {
     "tevatron-corpus": beside.TEVATRON_CORPUS,
     "msmarco-docs": beside.MARCO_DOCS,
     "psgs": beside.PASSAGES,
+    "tevatron-queries": beside.TEVATRON_QUERIES,
+    "candidate-pool": beside.POOL,
+    "dpr-questions": beside.DPR_QUESTIONS,
 }
 JUDGED: Mapping[str, QrelsFile] = {
     "qrels": beside.BEIR_QRELS,
@@ -117,7 +149,7 @@ JUDGED: Mapping[str, QrelsFile] = {
     "trec-qrels": beside.TREC_QRELS,
 }
 SETS = ("beir", "mteb", "msmarco")
-RUNS = ("trec", "marco-run", "ranking")
+RUNS = ("trec", "marco-run", "ranking", "beir-run")
 ALL = tuple(dict.fromkeys((*OUTPUTS, *RUNS, *TEXTS, *JUDGED)))
 
 

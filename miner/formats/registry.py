@@ -18,15 +18,15 @@ from .columns import Columns
 from .dpr import Dpr
 from .flag_embedding import FlagEmbedding
 from .format import Format
-from .grouped import Grouped, JsonMap
+from .grouped import Grouped, JsonMap, JsonRun
 from .json_stream import JsonStream
 from .labelled import LabelledList, LabelledPair
 from .layouts import JsonLines, JsonList, JsonObject, Layout, Parquet
-from .listed import Jansowa, Judged, LightningIr, Star, Top1000
+from .listed import Jansowa, Judged, LightningIr, Rerank, Star, Top1000
 from .named import BySystem, IdTriplet, NemoById, ScoredList
 from .outputs import OUTPUTS, Output
 from .packed import plain_suffix
-from .plain import CONTRASTORS, MS_SWIFT, NEMO_INLINE
+from .plain import CONTRASTORS, MS_SWIFT, NEMO_INLINE, SwiftMessages
 from .ranked_rows import RankedRun
 from .run import RunFormat
 from .sources import Sources
@@ -39,7 +39,7 @@ Make = Callable[[Path, Record, str, Sources], Format | None]
 _ID = re.compile(r"[A-Za-z]{0,3}\d+")
 _JSON = (".jsonl", ".ndjson")
 _SAMPLE = 1000
-_LIGHTNING = Grouped(JsonLines(), "query_id", "JSON lines by query")
+_LISTED = Grouped(JsonLines(), "query_id", "JSON lines by query")
 _JANSOWA = Grouped(Parquet(), "query_id", "a parquet file by query")
 _LINES = (".tsv", ".txt", ".trec", ".run", ".res")
 
@@ -112,6 +112,10 @@ def _top1000(path: Path, record: Record, where: str, sources: Sources) -> Format
     return Top1000(_judged(sources, where))
 
 
+def _rerank(path: Path, record: Record, where: str, sources: Sources) -> Format:
+    return Rerank(_judged(sources, where))
+
+
 def _lightning(path: Path, record: Record, where: str, sources: Sources) -> Format:
     graded = any("relevance" in row for row in record["rows"])
     return LightningIr(None if graded else _judged(sources, where))
@@ -175,6 +179,7 @@ _KINDS: Mapping[str, Kind] = {
     "st-ids": Kind(_has("query_id", "positive_id", "negative_id"), _with_queries(IdTriplet)),
     "contrastors": Kind(_has("query", "document", "negatives"), _inline(lambda: CONTRASTORS)),
     "ms-swift": Kind(_has("query", "rejected_response"), _inline(lambda: MS_SWIFT)),
+    "ms-swift-messages": Kind(_has("messages", "positive_messages"), _inline(SwiftMessages)),
     "st": Kind(
         lambda record: Columns.of(record) is not None, lambda path, r, where, s: Columns.of(r)
     ),
@@ -184,13 +189,15 @@ _KINDS: Mapping[str, Kind] = {
     "st-list": Kind(
         lambda r: LabelledList.of(r) is not None, lambda path, r, where, s: LabelledList.of(r)
     ),
+    "beir-run": Kind(_has("scores_by_document"), _ranked("BEIR run", 1, 2), JsonRun()),
     "trec": Kind(_lines(6), _ranked("TREC run", 2, 4), Ranked(6)),
     "marco-run": Kind(_is_marco_run, _ranked("MS MARCO run", 1, None), Ranked(3)),
     "ranking": Kind(_lines(3), _ranked("ranking", 1, 2), Ranked(3)),
     "top1000": Kind(
         _rows_have("fields"), _top1000, Grouped(Tabbed(), 0, "tab-separated passages by query")
     ),
-    "lightning-ir": Kind(_rows_have("query", "doc_id", "text"), _lightning, _LIGHTNING),
+    "lightning-ir": Kind(_rows_have("query", "doc_id", "text"), _lightning, _LISTED),
+    "tevatron-rerank": Kind(_rows_have("query", "docid", "text"), _rerank, _LISTED),
     "jansowa": Kind(_rows_have("document_id"), _listed(Jansowa), _JANSOWA),
     "star": Kind(_has("query_id", "hard"), _listed(Star), JsonMap()),
     "triples-ids": Kind(_fields(3, ids=True), _with_queries(IdTriple), Tabbed()),
@@ -260,7 +267,8 @@ def layout_of(path: Path) -> Layout:
 def _by_query(layout: Layout, path: Path) -> Layout:
     """Grouped where the first record is one document of a query."""
     _, first = next(iter(layout.read(path)), (0, {}))
-    if {"query_id", "query", "doc_id", "text"} <= first.keys():
+    listed = {"query_id", "query", "text"} <= first.keys()
+    if listed and first.keys() & {"doc_id", "docid"}:
         return Grouped(layout, "query_id", f"{layout.kind} by query")
     if {"query_id", "document_id", "retrieval_score"} <= first.keys():
         return Grouped(layout, "query_id", f"{layout.kind} by query")
@@ -268,7 +276,7 @@ def _by_query(layout: Layout, path: Path) -> Layout:
 
 
 def _object_of(stream: JsonStream, path: Path) -> Layout:
-    """One object with the list `data` or with lists by query id, or an object a line."""
+    """One object with the list `data`, with lists or scores by query id, or an object a line."""
     stream.take("{")
     first = True
     while stream.peek() == '"':
@@ -278,12 +286,21 @@ def _object_of(stream: JsonStream, path: Path) -> Layout:
             return JsonObject() if stream.peek() == "[" else JsonLines()
         if first and _ID.fullmatch(name) and stream.peek() == "[":
             return JsonMap()
+        value = stream.value()
+        if first and _are_scores(value):
+            return JsonRun()
         first = False
-        stream.value()
         if stream.peek() != ",":
             break
         stream.take(",")
     return _by_query(JsonLines(), path)
+
+
+def _are_scores(value: object) -> bool:
+    """Whether a member is documents with their scores, as a run has for a query."""
+    if not isinstance(value, dict) or not value:
+        return False
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in value.values())
 
 
 def _lines_of(path: Path) -> Layout:

@@ -45,6 +45,8 @@ class Target(ABC):
     negatives: ClassVar[Negatives] = "any"
     # whether documents are ids whose texts stand beside
     by_id: ClassVar[bool] = False
+    # whether the positives stand beside, as judgements
+    judged_outside: ClassVar[bool] = False
     # whether it is known only after all rows how a row looks
     needs_shape: ClassVar[bool] = False
 
@@ -119,7 +121,9 @@ class Target(ABC):
             ledger.lose("query id", line, row.query_id is not None)
         if not self.document_ids:
             ledger.lose("document id", line, sum(doc.id is not None for doc in docs))
-        if not self.titles and not self.by_id:
+        # a file of texts counts what it cannot hold itself
+        beside = self.by_id or self.texts.documents is not None
+        if not self.titles and not beside:
             ledger.lose("title apart from its text", line, sum(bool(doc.title) for doc in docs))
         if not self.extras:
             ledger.extras(row.extra, line)

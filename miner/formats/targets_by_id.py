@@ -1,18 +1,11 @@
-"""Targets whose documents are ids: Tevatron by id, PyLate, id triplets, NeMo, MS MARCO, runs."""
+"""Targets whose documents are ids: Tevatron, PyLate, NeMo, MS MARCO's triples, ANCE, SimANS."""
 
 from __future__ import annotations
 
-import contextlib
-import math
-import sqlite3
-from collections.abc import Iterable, Iterator
-from itertools import groupby
-from operator import itemgetter
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from ..training_row import Doc, Record, TrainingRow
-from .ledger import Ledger
 from .target import Scores, Target
 
 _MISSING = -1.0
@@ -112,71 +105,75 @@ class IdTriplesTarget(_ById):
         }
 
 
-class RunTarget(_ById):
-    """A TREC run of the negatives, whose judgements are the positives.
+class AnceTarget(_ById):
+    """`qid<TAB>pid<TAB>pid,pid`: ANCE's training data, a line for each positive."""
 
-    A record is one row's lines; `ranked` joins those of a query and gives them their ranks.
-    """
-
-    scores: ClassVar[Scores] = "each"
-
-    def records(self, row: TrainingRow) -> Iterator[Record]:
-        self.check_known(row)
-        self.count(row, row.negatives)
-        self.texts.positives(row)
-        # a score beside a judgement has no place
-        good = sum(doc.score is not None for doc in row.positives)
-        self.ledger.lose("score of a positive", row.line, good)
-        yield self.record(row)
+    many_positives = False
+    negatives = "some"
 
     def record(self, row: TrainingRow) -> Record:
+        self.texts.positives(row)
         query = self.ledger.word(self.texts.query(row), "query", row.line)
-        names = [self.ledger.word(n, "document", row.line) for n in self.names(row.negatives, row)]
-        # what sorts a run must be a number
-        absent = [doc.score is not None and math.isnan(doc.score) for doc in row.negatives]
-        self.ledger.lose("score that is no number", row.line, sum(absent))
-        scores = [None if gone else d.score for gone, d in zip(absent, row.negatives, strict=True)]
-        return {"query_id": query, "ranked": list(zip(names, scores, strict=True))}
+        good, *bad = (
+            self.ledger.word(name, "document", row.line, _PARTS)
+            for name in self.names((*row.positives, *row.negatives), row)
+        )
+        return {"fields": [query, good, ",".join(bad)]}
 
 
-def ranked(records: Iterable[Record], scratch: Path, ledger: Ledger) -> Iterator[Record]:
-    """Lines of a TREC run: the rows of a query joined wherever they stood, in a file on disk.
+class SimansTarget(_ById):
+    """`qid<TAB>query<TAB>pid score,...<TAB>pid score,...`: positives, then negatives."""
 
-    Documents keep the order of the rows; one that stands twice counts once. Where any document of
-    a query has no score, one over the rank stands for all of them.
-    """
-    with contextlib.closing(sqlite3.connect(scratch)) as store:
-        store.execute("PRAGMA synchronous=OFF")
-        store.execute("CREATE TABLE q (at INTEGER PRIMARY KEY, name TEXT UNIQUE)")
-        store.execute("CREATE TABLE d (q INTEGER, at INTEGER, name TEXT, score REAL)")
-        _fill(store, records)
-        store.execute("CREATE INDEX by_query ON d (q, at)")
-        select = "SELECT q.name, d.name, d.score FROM q JOIN d ON d.q = q.at ORDER BY q.at, d.at"
-        for query, group in groupby(store.execute(select), key=itemgetter(0)):
-            docs: dict[str, float | None] = {}
-            count = 0
-            for _, name, score in group:
-                count += 1
-                docs.setdefault(name, score)
-            ledger.make("document that a query lists twice, merged", count - len(docs))
-            yield {"query_id": query, "lines": _lines(query, docs, ledger)}
-    scratch.unlink()
+    scores: ClassVar[Scores] = "row"
 
+    def record(self, row: TrainingRow) -> Record:
+        good, bad = self.needed_scores(row)
+        query = self.ledger.word(self.texts.query(row), "query", row.line)
+        text = self.ledger.flat(row.query, "query", row.line)
+        return {
+            "fields": [
+                query,
+                text,
+                self._pairs(row.positives, good, row),
+                self._pairs(row.negatives, bad, row),
+            ]
+        }
 
-def _fill(store: sqlite3.Connection, records: Iterable[Record]) -> None:
-    at = 0
-    for record in records:
-        store.execute("INSERT OR IGNORE INTO q (name) VALUES (?)", [record["query_id"]])
-        [(query,)] = store.execute("SELECT at FROM q WHERE name = ?", [record["query_id"]])
-        for name, score in record["ranked"]:
-            store.execute("INSERT INTO d VALUES (?, ?, ?, ?)", [query, at, name, score])
-            at += 1
+    def _pairs(self, docs: tuple[Doc, ...], scores: list[float], row: TrainingRow) -> str:
+        names = (
+            self.ledger.word(name, "document", row.line, _PARTS) for name in self.names(docs, row)
+        )
+        return ",".join(f"{name} {score!r}" for name, score in zip(names, scores, strict=True))
 
 
-def _lines(query: str, docs: dict[str, float | None], ledger: Ledger) -> list[list[str]]:
-    scored = all(score is not None for score in docs.values())
-    ledger.make("score of a run, made of the rank", 0 if scored else len(docs))
-    return [
-        [query, "Q0", name, str(rank), repr(score if scored else 1.0 / rank), "pyrite"]
-        for rank, (name, score) in enumerate(docs.items(), start=1)
-    ]
+class BySystemTarget(_ById):
+    """`qid`, `pos`, and `neg` with a list for each system that found them."""
+
+    def record(self, row: TrainingRow) -> Record:
+        found: dict[str, list[str | int]] = {}
+        for doc, name in zip(row.negatives, self.names(row.negatives, row), strict=True):
+            for system in systems_of(doc):
+                found.setdefault(system, []).append(_number(name))
+        positives = [_number(name) for name in self.names(row.positives, row)]
+        return {"qid": _number(self.texts.query(row)), "pos": positives, "neg": found}
+
+    def count(self, row: TrainingRow, negatives: tuple[Doc, ...]) -> None:
+        known = ("systems", "source")
+        rest = tuple(
+            replace(doc, extra={k: v for k, v in doc.extra.items() if k not in known})
+            for doc in negatives
+        )
+        super().count(replace(row, negatives=rest), rest)
+
+
+def systems_of(doc: Doc) -> list[str]:
+    """Who found a negative: what its file says, or the source of a run."""
+    systems = doc.extra.get("systems")
+    if isinstance(systems, list) and systems:
+        return [str(system) for system in systems]
+    return [str(doc.extra.get("source", "pyrite"))]
+
+
+def _number(name: str) -> str | int:
+    """A whole number where the id spells one, as MS MARCO's do."""
+    return int(name) if name.isascii() and name.isdigit() and str(int(name)) == name else name

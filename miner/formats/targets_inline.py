@@ -1,12 +1,15 @@
-"""Targets with the texts in the row: Tevatron, FlagEmbedding, DPR, NeMo, MS MARCO's triples."""
+"""Targets with the texts in the row: Tevatron, FlagEmbedding, DPR, NeMo and others."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from ..training_row import Doc, Record, TrainingRow
+from .plain import TRIPLET
 from .target import Scores, Target
 
 _PASSAGE = pa.struct(
@@ -147,6 +150,73 @@ class NemoInlineTarget(_Open):
     def _object(doc: Doc) -> dict[str, Any]:
         titled = {"title": doc.title} if doc.title else {}
         return {**titled, "text": doc.text, **doc.extra}
+
+
+class ContrastorsTarget(_Open):
+    """`query`, `document`, `negatives`, and their scores if all of them have one.
+
+    `metadata` says which fields make a triplet.
+    """
+
+    many_positives = False
+    negatives = "some"
+    scores: ClassVar[Scores] = "row"
+
+    def fitted(self, row: TrainingRow) -> Iterator[TrainingRow]:
+        docs = (*row.positives, *row.negatives)
+        if any(doc.score is None for doc in docs):
+            sides = ([replace(d, score=None) for d in s] for s in (row.positives, row.negatives))
+            positives, negatives = map(tuple, sides)
+            row = replace(row, positives=positives, negatives=negatives)
+        return super().fitted(row)
+
+    def record(self, row: TrainingRow) -> Record:
+        named = {} if row.query_id is None else {"query_id": row.query_id}
+        good, bad = self.kept_scores(row.positives, row.negatives)
+        scored = {} if not good else {"pos_score": good[0], "scores": bad}
+        own = row.extra.get("metadata")
+        objective = own if isinstance(own, dict) and "objective" in own else TRIPLET
+        others = replace(row, extra={k: v for k, v in row.extra.items() if v is not objective})
+        record: Record = {
+            **named,
+            "query": row.query,
+            "document": row.positives[0].joined,
+            "negatives": [doc.joined for doc in row.negatives],
+            **scored,
+            "metadata": objective,
+        }
+        return self.whole(others, record)
+
+
+class SwiftTarget(_Open):
+    """`query`, `response`, `rejected_response`: a row for each positive."""
+
+    many_positives = False
+
+    def record(self, row: TrainingRow) -> Record:
+        named = {} if row.query_id is None else {"query_id": row.query_id}
+        texts: Record = {"query": row.query, "response": row.positives[0].joined}
+        texts["rejected_response"] = [doc.joined for doc in row.negatives]
+        return self.whole(row, {**named, **texts})
+
+
+class SwiftMessagesTarget(_Open):
+    """`messages`, `positive_messages`, `negative_messages`: one message in each, the user's."""
+
+    def record(self, row: TrainingRow) -> Record:
+        named = {} if row.query_id is None else {"query_id": row.query_id}
+        lists = {
+            key: [[_message(doc.joined)] for doc in docs]
+            for key, docs in (
+                ("positive_messages", row.positives),
+                ("negative_messages", row.negatives),
+            )
+        }
+        return self.whole(row, {**named, "messages": [_message(row.query)], **lists})
+
+
+def _message(text: str) -> Record:
+    return {"role": "user", "content": text}
 
 
 class TriplesTarget(Target):

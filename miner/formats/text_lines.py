@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -66,12 +68,40 @@ class Ranked(Layout):
                     packed.write((between.join(fields) + "\n").encode())
 
 
+class Questions(Layout):
+    """DPR's `*.qa.csv`: a question and its answers, quoted as a spreadsheet does: `fields`."""
+
+    kind = "questions and answers"
+
+    def read(self, path: Path) -> Iterator[tuple[int, Record]]:
+        # a quoted field may hold line breaks, which then are part of it
+        rows = csv.reader((text + "\n" for _, text in _lines(path)), delimiter="\t")
+        try:
+            for fields in rows:
+                if fields:
+                    yield rows.line_num, {"fields": fields}
+        except csv.Error as error:
+            where = f"{path}:{rows.line_num}"
+            raise PyriteError(
+                f"{where}: not readable as fields ({error}); mend the line"
+            ) from error
+
+    def write(self, handle: IO[bytes], records: Iterable[Record], out: Path, like: Path) -> None:
+        with packing(handle, out) as packed:
+            for record in records:
+                line = io.StringIO()
+                csv.writer(line, delimiter="\t", lineterminator="\n").writerow(record["fields"])
+                packed.write(line.getvalue().encode())
+
+
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of UTF-8 that are not blank, without their ends, with their numbers."""
+    return ((line, text) for line, text in _lines(path) if text.strip())
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
     for line, raw in numbered_lines(path):
         try:
-            text = raw.decode("utf-8").rstrip("\r\n")
+            yield line, raw.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise PyriteError(f"{path}:{line}: not UTF-8 ({error}); mend the line") from error
-        if text.strip():
-            yield line, text

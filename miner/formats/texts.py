@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ...core.digest import digest_bytes, digest_file
+from ...core.digest import digest_bytes, digest_file, u64
 from ...core.errors import PyriteError
 from ...core.ids import DuplicateIdError
 from ...core.store import Manifest
 from ...core.tables import TextTable, write_titled
-from ..training_row import Record, id_value, rest, text_field
+from ..training_row import Record, as_text, id_value, rest, text_field
+from .by_id import written_list
 from .format import optional_text
 from .layouts import JsonLines, Parquet
 from .packed import plain_suffix
-from .text_lines import Tabbed
+from .text_lines import Questions, Tabbed
 
 _SCHEMA = 2
 _IDS = ("_id", "id", "docid", "document_id", "query_id", "doc_id")
@@ -25,13 +26,17 @@ _PASSAGES_HEADER = ["id", "text", "title"]
 
 @dataclass(frozen=True, slots=True)
 class NamedText:
-    """An id, its title ("" without), its text, and what else its record says; lines are from 1."""
+    """An id, its title ("" without), its text, and what else its record says; lines are from 1.
+
+    `made`: the file has no ids, and this one is the hash of what it says.
+    """
 
     line: int
     id: str
     title: str
     text: str
     extra: Record = field(default_factory=dict)
+    made: bool = False
 
     @property
     def full(self) -> str:
@@ -43,7 +48,8 @@ def open_texts(paths: Sequence[Path], cache: Path) -> TextTable:
     """Ids and texts of files, mapped from `cache`, where they are converted at the first use.
 
     JSON lines or parquet with an id and a text, `pid<TAB>text`, MS MARCO documents with four
-    fields, or DPR's passages with a header. Titles stand apart. Empty texts stay; in memory are the
+    fields, or DPR's passages with a header. `para.title.txt` beside `para.txt` has its titles.
+    Titles stand apart. Empty texts stay; in memory are the
     ids. Raises PyriteError with the line of what is malformed or of an id that stands twice.
     """
     for path in paths:
@@ -51,7 +57,8 @@ def open_texts(paths: Sequence[Path], cache: Path) -> TextTable:
             raise PyriteError(
                 f"{path}: no such file of texts; name one with --corpus and --queries"
             )
-    digests = (digest_file(path).encode() for path in paths)
+    files = (f for path in paths for f in (path, titles_beside(path)) if f is not None)
+    digests = (digest_file(path).encode() for path in files)
     key = digest_bytes(b"named texts", str(_SCHEMA).encode(), *digests)
     where = ", ".join(map(str, paths))
     folder = cache / "texts" / key
@@ -89,12 +96,75 @@ def named_texts(path: Path) -> Iterator[tuple[str, str]]:
 def numbered_texts(path: Path) -> Iterator[NamedText]:
     """Texts with their lines in file order; raises PyriteError with the line of a fault."""
     suffix = plain_suffix(path)
+    titles = titles_beside(path)
+    if titles is not None:
+        yield from _with_titles(path, titles)
+        return
     if suffix in (".tsv", ".txt"):
         yield from _tabbed(path)
         return
+    if suffix == ".csv":
+        yield from _questions(path)
+        return
+    pool = False
     records = (Parquet() if suffix == ".parquet" else JsonLines()).read(path)
-    for line, record in records:
-        yield _named(record, line, f"{path}:{line}")
+    for at, (line, record) in enumerate(records):
+        # FlagEmbedding's candidate pool has texts and nothing else, in each line
+        pool = pool or (at == 0 and record.keys() == {"text"})
+        where = f"{path}:{line}"
+        yield _of_pool(record, line, where) if pool else _named(record, line, where)
+
+
+def titles_beside(path: Path) -> Path | None:
+    """RocketQA's file of titles, which lies beside that of the texts."""
+    head, dot, tail = path.name.partition(".")
+    beside = path.with_name(f"{head}.title.{tail}")
+    return (
+        beside if head == "para" and dot and tail.startswith("txt") and beside.is_file() else None
+    )
+
+
+def _with_titles(path: Path, titles: Path) -> Iterator[NamedText]:
+    """Texts of one file with the titles of another, both in the same order."""
+    heads = _tabbed(titles)
+    for text in _tabbed(path):
+        head = next(heads, None)
+        if head is None or head.id != text.id:
+            found = "ends" if head is None else f"has {head.id!r}"
+            raise PyriteError(
+                f"{path}:{text.line}: id {text.id!r}, where {titles} {found}; both must have the"
+                " same ids in the same order"
+            )
+        yield replace(text, title=head.text)
+    left = next(heads, None)
+    if left is not None:
+        raise PyriteError(f"{titles}:{left.line}: id {left.id!r} stands after the end of {path}")
+
+
+def made_id(kind: str, title: str, text: str) -> str:
+    """An id for what has none, of its text; digits, so that nothing has to be quoted anywhere."""
+    content = u64(f"{title}\0{text}", salt="text out")
+    return f"{kind}{content}"
+
+
+def _of_pool(record: Record, line: int, where: str) -> NamedText:
+    text = text_field(record, "text", where)
+    if record.keys() != {"text"}:
+        raise PyriteError(
+            f"{where}: other fields than 'text', unlike the first line; mend the line"
+        )
+    return NamedText(line, made_id("d", "", text), "", text, made=True)
+
+
+def _questions(path: Path) -> Iterator[NamedText]:
+    for line, record in Questions().read(path):
+        where, fields = f"{path}:{line}", record["fields"]
+        if len(fields) != 2:
+            raise PyriteError(f"{where}: {len(fields)} tab-separated fields, expected 2")
+        values = written_list({"answers": fields[1]}, "answers", where)
+        answers = [as_text(value, "answers", where) for value in values]
+        name = made_id("q", "", fields[0])
+        yield NamedText(line, name, "", fields[0], {"answers": answers}, made=True)
 
 
 def _named(record: Record, line: int, where: str) -> NamedText:

@@ -13,7 +13,7 @@ from ...core.digest import u64
 from ..training_row import Doc, TrainingRow
 from .beside import TextFile, line_of
 from .ledger import Ledger
-from .texts import NamedText
+from .texts import NamedText, made_id
 
 _WORDS = {"d": "document", "q": "query"}
 
@@ -74,8 +74,7 @@ class TextsOut:
     ) -> str:
         content = u64(f"{title}\0{text}", salt="text out")
         made = name is None
-        # digits, as the ids of MS MARCO: nothing has to be quoted anywhere
-        name = f"{kind}{content}" if name is None else name
+        name = made_id(kind, title, text) if name is None else name
         if sink is None:
             self.ledger.make(f"{_WORDS[kind]} id made of its text", made)
             return name

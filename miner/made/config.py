@@ -6,9 +6,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from ...core.config import Section, changed, refuse_unread
+from ...core.config import Section
 from ...core.dataset import DatasetConfig
 from ...core.run import FolderConfig
+from ...core.used import only
 from ..relabel.config import JudgeConfig, ScriptedConfig
 from ..relabel.judges.config import ChatModelConfig, LocalModelConfig
 from ..relabel.prompt import ShownConfig
@@ -57,15 +58,14 @@ class WriterConfig(Section):
     local: LocalWriterConfig = LocalWriterConfig()
     scripted: ScriptedConfig = ScriptedConfig()
 
+    USED = tuple(only(kind, "writer", kind) for kind in ("chat", "local", "scripted"))
+
     @model_validator(mode="after")
     def _has_a_function(self) -> Self:
         if self.writer == "scripted" and ":" not in self.scripted.function:
             raise ValueError(
                 "writer=scripted needs scripted.function, as in package.module:function"
             )
-        unread = [k for k in changed(self) if k.partition(".")[0] not in ("writer", self.writer)]
-        for key in unread:
-            refuse_unread([key], f"writer={self.writer}", f"set writer={key.partition('.')[0]}")
         return self
 
 
@@ -112,6 +112,8 @@ class MakeConfig(FolderConfig):
     block_rows: int = Field(256, ge=1, description="queries (documents) in memory at a time")
     dry_run: bool = Field(False, description="estimate calls, tokens and cost; write nothing")
 
+    USED = (only("one_slot", "kind", "queries"),)
+
     @property
     def prompt(self) -> str:
         """The writer's instructions by name; empty for a function, which needs none."""
@@ -140,8 +142,6 @@ class MakeConfig(FolderConfig):
     @model_validator(mode="after")
     def _two_checks_of_queries(self) -> Self:
         if self.kind == "passages":
-            if self.one_slot is not None:
-                raise ValueError("one_slot has no effect with kind=passages; remove it")
             return self
         different = [c for at, c in enumerate(self.checks) if c not in self.checks[:at]]
         if len(different) < _BOTH:

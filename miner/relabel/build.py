@@ -21,8 +21,11 @@ from .judges.build import build_judge
 from .judges.config import ChatConfig, CrossConfig, LocalConfig
 from .judges.duplicates import DuplicatesJudge
 from .judges.embedding import EmbeddingJudge
+from .judges.pooled import Pool, pooled_answerer, pooled_embedding
 from .judges.scripted import ScriptedJudge
+from .judges.stored import StoredJudge
 from .paid_store import STORE
+from .pool import judge_pool, why_here
 from .verdict_store import VerdictStore
 
 _WITHOUT_STORE = ("duplicates", "embedding", "scripted")
@@ -43,16 +46,21 @@ def built(
         raise PyriteError(
             f"{len(judges)} judges for {len(config.stages)} stages; give one for each of stages"
         )
-    if judges is not None or all(stage.judge in _WITHOUT_STORE for stage in config.stages):
-        maker = JudgeMaker(config, None, None, Budget())
-        own_judges = (maker.judge(s, f"stages[{at}]") for at, s in enumerate(config.stages))
-        made = list(own_judges) if judges is None else judges
-        yield [_stage(config, at, judge, None) for at, judge in enumerate(made)], Spent()
+    if judges is not None:
+        yield [_stage(config, at, judge, None) for at, judge in enumerate(judges)], Spent()
         return
-    with opened_stores(config.cache, config.run_folder, config.dry_run) as (paid, own):
+    with ExitStack() as stack:
+        pool = stack.enter_context(judge_pool(config))
+        if all(stage.judge in _WITHOUT_STORE for stage in config.stages):
+            maker = JudgeMaker(config, None, None, Budget(), pool=pool)
+            made = [maker.judge(s, f"stages[{at}]") for at, s in enumerate(config.stages)]
+            yield [_stage(config, at, judge, None) for at, judge in enumerate(made)], Spent()
+            return
+        stores = opened_stores(config.cache, config.run_folder, config.dry_run)
+        paid, own = stack.enter_context(stores)
         before = paid.spent()
         budget = Budget(config.max_cost, config.max_calls, before)
-        maker = JudgeMaker(config, paid, own, budget, people)
+        maker = JudgeMaker(config, paid, own, budget, people, pool)
         stages = []
         for number, section in enumerate(config.stages):
             knob = f"stages[{number}]"
@@ -86,13 +94,17 @@ def _stage(config: RelabelConfig, number: int, judge: Judge, twin: Judge | None)
 
 @dataclass(frozen=True, slots=True)
 class JudgeMaker:
-    """Makes judges that share stores and a budget; `paid` and `own` are as in `opened_stores`."""
+    """Makes judges that share stores and a budget; `paid` and `own` are as in `opened_stores`.
+
+    Models that may stand in `pool` do, where there is one.
+    """
 
     config: FolderConfig
     paid: VerdictStore | None
     own: VerdictStore | None
     budget: Budget
     people: Mapping[str, Verdict] | None = None
+    pool: Pool | None = None
 
     def judge(self, stage: JudgeConfig, knob: str, turned: bool = False) -> Judge:
         """The judge that the section `knob` describes; `turned` reads documents in another order.
@@ -101,6 +113,9 @@ class JudgeMaker:
         """
         if stage.judge == "duplicates":
             return DuplicatesJudge(stage.near)
+        pool = self.pool if why_here(stage) is None else None
+        if stage.judge == "embedding" and pool is not None:
+            return pooled_embedding(stage.embedding, f"{knob}.embedding", pool)
         if stage.judge == "embedding":
             encoder = build_encoder(stage.embedding.encoder, self.config.cache)
             return EmbeddingJudge(encoder, stage.embedding, f"{knob}.embedding")
@@ -113,7 +128,11 @@ class JudgeMaker:
             raise ValueError(f"{stage.judge} without a store")
         # by model, not by place: a stage put in front of it must not buy its verdicts again
         seed = u64(f"{self.config.seed}\0{section.model}", salt="turned" if turned else "order")
-        return build_judge(section, store, self.budget, seed, f"{knob}.{key}", self.people)
+        knob = f"{knob}.{key}"
+        if pool is not None and not isinstance(section, ChatConfig):
+            answerer = pooled_answerer(section, seed, knob, pool)
+            return StoredJudge(answerer, store, self.budget, self.people)
+        return build_judge(section, store, self.budget, seed, knob, self.people)
 
 
 def _section(stage: JudgeConfig) -> tuple[ChatConfig | LocalConfig | CrossConfig, str]:

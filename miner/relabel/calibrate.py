@@ -7,6 +7,7 @@ the same bytes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -50,6 +51,8 @@ from .platt import (
     six_digits,
 )
 
+logger = logging.getLogger(__name__)
+
 FOLDER = "calibration"
 MIN_PAIRS = 30
 _KEYS = {"embedding": "embedding", "cross-encoder": "cross_encoder"}
@@ -88,6 +91,8 @@ def calibrate(
     fewer than 30 pairs of a kind, or as `fit_platt` and `out_of_fold`.
     """
     check_folders(config)
+    if config.engine != "local":
+        logger.info("engine=%s: calibrate works in this process alone", config.engine)
     number, source = _stage(config, stage), source_of(labels)
     sources = config.data.sources(config.cache)
     file = open_training_file(Path(config.data.path), sources, config.data.format)
@@ -180,7 +185,8 @@ def _labelled(
             f" {'the one to fit' if number == last else 'one whose verdicts are not kept'}; put a"
             " chat or local judge last, or name other --labels"
         )
-    trusted = config.model_copy(update={"stages": config.stages[last:]})
+    # its stored word is asked for, not a model
+    trusted = config.model_copy(update={"stages": config.stages[last:], "engine": "local"})
     with (
         built(trusted, None) as (stages, _),
         opened_stores(config.cache, config.run_folder, False) as (_, store),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ...core.config import Section
+from ...core.engine.config import RAY_IS_USED, EngineName, RayConfig
 from ...core.run import FolderConfig
+from ...core.used import Rules, Used, only
 from ..formats.sources import Sources
 from .formats_out import Out
 from .judges.config import ChatConfig, CrossConfig, LocalConfig
@@ -65,6 +67,12 @@ class JudgeConfig(Section):
     local: LocalConfig = LocalConfig()
     scripted: ScriptedConfig = ScriptedConfig()
 
+    USED: ClassVar[Rules] = (
+        only("near", "judge", "duplicates"),
+        only("cross_encoder", "judge", "cross-encoder"),
+        *(only(kind, "judge", kind) for kind in ("embedding", "chat", "local", "scripted")),
+    )
+
     @model_validator(mode="after")
     def _has_a_function(self) -> Self:
         if self.judge == "scripted" and ":" not in self.scripted.function:
@@ -95,6 +103,8 @@ class StageConfig(JudgeConfig):
 class RelabelConfig(FolderConfig):
     """Finds false negatives of a training file with a cascade of judges, and repairs the file."""
 
+    engine: EngineName = Field("local", description="where models judge: here, or Ray's workers")
+    ray: RayConfig = RayConfig()
     data: DataConfig
     stages: list[StageConfig] = Field(min_length=1, description="judges, the cheapest first")
     operation: Operation = Field("relabel", description="what is done about false negatives")
@@ -124,6 +134,17 @@ class RelabelConfig(FolderConfig):
     block_rows: int = Field(1024, ge=1, description="rows in memory at a time")
     dry_run: bool = Field(False, description="estimate calls, tokens and cost; write nothing")
 
+    USED = (
+        RAY_IS_USED,
+        only("max_false_negatives", "operation", "relabel", "remove_negative"),
+        Used(
+            ("order_check",),
+            ("double_judge",),
+            lambda config: config.double_judge > 0,
+            "set {at}double_judge to the share of rows to judge again, such as 0.02",
+        ),
+    )
+
     @model_validator(mode="after")
     def _nothing_is_in_vain(self) -> RelabelConfig:
         if self.on_worse == "remove" and self.counted == "relevant":
@@ -137,13 +158,4 @@ class RelabelConfig(FolderConfig):
                     f"operation=weight removes nothing, so {key}={value} cannot hold; leave {key}"
                     " out"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _checks_have_rows(self) -> RelabelConfig:
-        if self.order_check and not self.double_judge:
-            raise ValueError(
-                "order_check=true with double_judge=0: no row is judged twice; set double_judge to"
-                " the share of rows to judge again, such as 0.02"
-            )
         return self

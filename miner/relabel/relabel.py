@@ -15,6 +15,7 @@ from typing import Any
 
 from ...core.config import dump_config
 from ...core.digest import digest_file
+from ...core.engine.config import anywhere
 from ...core.errors import PyriteError
 from ...core.run import check_folders
 from ...core.store import Manifest, atomic_write, discard, write_bytes, write_json
@@ -124,7 +125,7 @@ def _run(
         schema=SCHEMA,
         kind="relabelled",
         verb="relabel",
-        config=config.model_dump(mode="json"),
+        config=anywhere(config).model_dump(mode="json"),
         inputs={"data": digest_file(file.path), "judges": [s.judge.key for s in cascade.stages]},
         seed=config.seed,
         counts=report,
@@ -134,7 +135,7 @@ def _run(
 
 def _configs(config: RelabelConfig, file: TrainingFile, folder: Path) -> list[str]:
     """Write the configuration, and beside negatives by id the one that names their texts."""
-    write_bytes(folder / "relabel.yaml", dump_config(config).encode())
+    write_bytes(folder / "relabel.yaml", dump_config(anywhere(config)).encode())
     if config.out != "same" or not isinstance(file.format, RunFormat):
         return ["relabel.yaml"]
     write_bytes(folder / "config.yaml", RunFormat.config_of(file.path).read_bytes())

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from .miner.relabel.calibrate import Calibrated, calibrate
     from .miner.relabel.config import RelabelConfig
     from .miner.relabel.relabel import Relabelled, relabel
+    from .trainers.plan.plan import Plan, PlanOptions, plan
     from .trainers.run_config import TrainConfig
+    from .trainers.run_report.report import Reported, report
     from .trainers.train import Trained, train
 
 try:
@@ -65,9 +67,14 @@ _HOMES = {
     "RelabelConfig": "miner.relabel.config",
     "Relabelled": "miner.relabel.relabel",
     "relabel": "miner.relabel.relabel",
+    "Plan": "trainers.plan.plan",
+    "PlanOptions": "trainers.plan.plan",
+    "plan": "trainers.plan.plan",
     "TrainConfig": "trainers.run_config",
     "Trained": "trainers.train",
     "train": "trainers.train",
+    "Reported": "trainers.run_report.report",
+    "report": "trainers.run_report.report",
 }
 
 __all__ = [
@@ -84,9 +91,12 @@ __all__ = [
     "Mined",
     "NevirConfig",
     "PairedAccuracy",
+    "Plan",
+    "PlanOptions",
     "PyriteError",
     "RelabelConfig",
     "Relabelled",
+    "Reported",
     "TrainConfig",
     "Trained",
     "__version__",
@@ -100,7 +110,9 @@ __all__ = [
     "make",
     "mine",
     "nevir",
+    "plan",
     "relabel",
+    "report",
     "suggest",
     "train",
     "truth_test",

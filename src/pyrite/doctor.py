@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 import os
 import platform
 import shutil
@@ -16,13 +15,14 @@ from typing import Any, Literal
 
 from packaging.requirements import Requirement
 
+from .core.free_memory import free_memory
+
 State = Literal["ok", "missing", "broken"]
 _DISTRIBUTION = "pyrite"
 _GIB = 2**30
 # below these the default recipe does not fit
 _LEAST_MEMORY, _LEAST_DISK = 2 * _GIB, 2 * _GIB
 _DEVELOPERS = ("dev", "docs")
-_CGROUP = Path("/sys/fs/cgroup")
 # whether they are set, never what to
 _ENVIRONMENT = (
     "CI",
@@ -81,14 +81,11 @@ def _safe(part: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
 
 
 def _machine() -> Iterator[Finding]:
-    import psutil
-
     yield Finding("machine", "python", f"{platform.python_version()} on {platform.platform()}")
     # not everywhere can a process be bound to some of the cores
     bound = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
     yield Finding("machine", "processor cores", str(len(bound)))
-    memory = psutil.virtual_memory()
-    free, total = min((memory.available, memory.total), _container_memory())
+    free, total = free_memory()
     advice = "lower encoder.batch_tokens and train.batch_size"
     yield _room("memory", free, total, _LEAST_MEMORY, advice)
     places = {
@@ -107,15 +104,6 @@ def _room(name: str, free: float, total: float, least: float, advice: str) -> Fi
     value = f"{free / _GIB:,.1f} of {total / _GIB:,.1f} GiB free"
     short = free < least
     return Finding("machine", name, value, "missing" if short else "ok", advice if short else "")
-
-
-def _container_memory() -> tuple[float, float]:
-    """Free and all bytes that a container may have; infinite without a limit."""
-    try:
-        limit, used = (int((_CGROUP / f"memory.{n}").read_text()) for n in ("max", "current"))
-    except (OSError, ValueError):
-        return math.inf, math.inf
-    return max(0, limit - used), limit
 
 
 def _hub_cache() -> Path:

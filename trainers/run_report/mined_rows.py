@@ -17,7 +17,8 @@ from ...core.errors import PyriteError
 from ...core.ids import I64
 from ...core.store import Manifest, read_array
 from ...indexes.retrieve import open_candidates
-from ...miner.choose_all import REASONS, Choice
+from ...miner.choose_all import REASONS
+from ...miner.choose_block import Choice
 from ...miner.filters import U16
 from ...miner.negatives_file import FILE
 from ..run_config import TrainConfig

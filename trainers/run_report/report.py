@@ -12,6 +12,8 @@ from ...core.errors import PyriteError
 from ...core.store import write_bytes
 from .audit_part import audit_part
 from .cost_part import cost_part
+from .made_part import NAME as MADE_TEXTS
+from .made_part import made_part, made_samples
 from .margin_part import margin_part
 from .mined_rows import Listed, MinedRows, listed_of
 from .mining_part import mining_part
@@ -65,7 +67,9 @@ def _collect(
     """All parts, all samples, and a sentence for each that is missing."""
     parts: list[Part] = []
     groups: list[Group] = []
-    missing = [_missing(run, name) for name in KNOWN if name not in run.manifests]
+    absent = [name for name in KNOWN if name not in run.manifests]
+    # few runs make texts
+    missing = [_missing(run, n) for n in absent if n != MADE_TEXTS or n in run.begun]
     if "negatives" in run.manifests:
         _add_mining(run, queries, parts, groups, missing)
     if "training" in run.manifests:
@@ -81,6 +85,10 @@ def _collect(
         parts.append(relabel_part(run))
         cards, notes = relabel_samples(run, queries)
         groups.append(Group("judged", "Judged pairs", notes, cards))
+    if MADE_TEXTS in run.manifests:
+        parts.append(made_part(run))
+        cards, notes = made_samples(run, queries)
+        groups.append(Group("made-texts", "Made texts", notes, cards))
     if "negatives" in run.manifests:
         why_not = run.texts if isinstance(run.texts, str) else "left out by --no-audit"
         if with_audit and not isinstance(run.texts, str):
@@ -133,7 +141,9 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
     config = data["config"]
     facts = [("seed", str(data.get("seed")))]
     if "dataset" in config:
-        facts += [("dataset", config["dataset"]["path"]), ("model", config["encoder"]["model"])]
+        facts.append(("dataset", config["dataset"]["path"]))
+    if "encoder" in config:
+        facts.append(("model", config["encoder"]["model"]))
     if "key" in data:
         facts.append(("negatives", str(data["key"])[:12]))
     facts += [(name, version) for name, version in data["versions"].items() if name != "numpy"]

@@ -12,6 +12,8 @@ from ...core.config import parse_config
 from ...core.errors import PyriteError
 from ...core.run import open_queries
 from ...core.store import Manifest
+from ...miner.made.made_file import FOLDER as MADE_TEXTS
+from ...miner.made.made_file import KIND as MADE_KIND
 from ...miner.relabel.relabel import FOLDER as RELABELLED
 from ..refresh_home import RefreshHome
 from ..run_config import TrainConfig
@@ -24,6 +26,7 @@ KNOWN = {
     "training": (".", "models", "results", "pyrite train"),
     "evaluation": ("eval", "eval", "evaluation", "pyrite eval"),
     "relabelling": (RELABELLED, RELABELLED, "relabelled", "pyrite relabel"),
+    "made texts": (MADE_TEXTS, MADE_TEXTS, MADE_KIND, "pyrite make"),
 }
 
 

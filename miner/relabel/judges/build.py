@@ -29,10 +29,11 @@ def build_judge(
     Errors name the configuration section `knob`. Raises PyriteError if the section lacks something,
     and MissingExtraError for a chat server without the package `openai`.
     """
-    return StoredJudge(_answerer(section, budget, seed, knob), store, budget, people)
+    return StoredJudge(answerer_of(section, budget, seed, knob), store, budget, people)
 
 
-def _answerer(section: JudgeSection, budget: Budget, seed: int, knob: str) -> Answerer:
+def answerer_of(section: JudgeSection, budget: Budget, seed: int, knob: str) -> Answerer:
+    """The answerer that `section` describes; it loads no model yet. Raises as `build_judge`."""
     if isinstance(section, ChatConfig):
         from .chat import ChatAnswerer
 

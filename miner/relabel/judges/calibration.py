@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ....core.config import Section, changed, refuse_unread
 from ....core.errors import PyriteError
+from ....core.used import Used
 from ..case import Case
 from ..platt import F64, Platt
 
@@ -61,11 +61,13 @@ class Scale:
         return Platt(found["bias"], found["temperature"])
 
 
-def refuse_both(section: Section, calibration: str | None) -> None:
-    """Raise ValueError if numbers stand beside the file that is to have them."""
-    if calibration is not None:
-        unread = [key for key in changed(section) if key in ("bias", "temperature")]
-        refuse_unread(unread, f"calibration={calibration}", "set calibration=null")
+# numbers have no place beside the file that is to have them
+NUMBERS_ARE_USED = Used(
+    ("bias", "temperature"),
+    ("calibration",),
+    lambda section: section.calibration is None,
+    "set {at}calibration=null",
+)
 
 
 def read_calibration(path: Path, knob: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ....core.cross_encoder import CrossEncoderConfig
 from ....core.server.config import ServerConfig
 from ..price import Price
 from ..prompt import PromptConfig
-from .calibration import refuse_both
+from .calibration import NUMBERS_ARE_USED
 
 Structured = Literal["auto", "json_schema", "json_object", "none"]
 
@@ -75,6 +75,8 @@ class CrossConfig(CrossEncoderConfig):
     low: float = Field(0.1, ge=0, le=1, description="below it: not relevant")
     high: float = Field(0.9, ge=0, le=1, description="from it on: relevant")
 
+    USED = (NUMBERS_ARE_USED,)
+
     @model_validator(mode="after")
     def _band(self) -> CrossConfig:
         if self.low > self.high:
@@ -82,5 +84,4 @@ class CrossConfig(CrossEncoderConfig):
                 f"low={self.low:g} is over high={self.high:g}: a document would be both relevant"
                 " and not; lower low"
             )
-        refuse_both(self, self.calibration)
         return self

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -15,9 +16,11 @@ from ....core.sbert import EncoderConfig
 from ..case import Case, Estimate, Judgement, Verdict
 from ..platt import F64, Platt
 from ..price import FREE, Price
-from .calibration import Scale, refuse_both
+from .calibration import NUMBERS_ARE_USED, Scale
 
 _BLOCK = 512
+# scores of blocks of cases, in their order
+Spread = Callable[[Iterable[Sequence[Case]]], Iterator[list[F64]]]
 
 
 class EmbeddingConfig(Section):
@@ -37,21 +40,32 @@ class EmbeddingConfig(Section):
     low: float = Field(0.5, ge=0, le=1, description="clean below this probability")
     high: float = Field(1.0, ge=0, le=1, description="relevant from this probability on")
 
+    USED = (NUMBERS_ARE_USED,)
+
     @model_validator(mode="after")
     def _ordered(self) -> EmbeddingConfig:
         if self.low > self.high:
             raise ValueError(f"low={self.low} is above high={self.high}; lower low or raise high")
-        refuse_both(self, self.calibration)
         return self
 
 
 class EmbeddingJudge:
     """Calls documents relevant by `EmbeddingConfig`, and abstains between its thresholds."""
 
-    def __init__(self, encoder: Encoder, config: EmbeddingConfig, knob: str = "embedding") -> None:
-        """Errors name the configuration section `knob`. Raises PyriteError as `Scale.platt`."""
+    def __init__(
+        self,
+        encoder: Encoder,
+        config: EmbeddingConfig,
+        knob: str = "embedding",
+        spread: Spread | None = None,
+    ) -> None:
+        """Errors name the configuration section `knob`; `spread` compares blocks in our place.
+
+        Raises PyriteError as `Scale.platt`.
+        """
         self._encoder = encoder
         self._config = config
+        self._spread = spread or self._here
         scale = Scale(config.bias, config.temperature, config.calibration, knob)
         self._platt = scale.platt(self.scores_key)
 
@@ -90,20 +104,36 @@ class EmbeddingJudge:
 
     def raw_scores(self, cases: Iterable[Case]) -> Iterator[tuple[Case, F64]]:
         """Each case with its documents' similarities, float64 [documents], less the base."""
-        left = iter(cases)
-        while block := list(islice(left, _BLOCK)):
-            queries = self._vectors([case.query for case in block], "query")
-            docs = [doc.full for case in block for doc in (*case.truths, *case.documents)]
-            vectors = self._vectors(docs, "document")
-            start = 0
-            for case, query_D in zip(block, queries, strict=True):
-                stop = start + len(case.truths) + len(case.documents)
-                similarities = vectors[start:stop].astype(np.float64) @ query_D.astype(np.float64)
-                start = stop
-                truths = len(case.truths)
-                relative = self._config.relative and truths
-                base = float(similarities[:truths].min()) if relative else 0.0
-                yield case, similarities[truths:] - base
+        waiting: deque[list[Case]] = deque()
+
+        def blocks() -> Iterator[list[Case]]:
+            left = iter(cases)
+            while block := list(islice(left, _BLOCK)):
+                waiting.append(block)
+                yield block
+
+        for scores in self._spread(blocks()):
+            yield from zip(waiting.popleft(), scores, strict=True)
+
+    def _here(self, blocks: Iterable[Sequence[Case]]) -> Iterator[list[F64]]:
+        return map(self.scores, blocks)
+
+    def scores(self, block: Sequence[Case]) -> list[F64]:
+        """What `raw_scores` yields beside each case of one block."""
+        queries = self._vectors([case.query for case in block], "query")
+        docs = [doc.full for case in block for doc in (*case.truths, *case.documents)]
+        vectors = self._vectors(docs, "document")
+        found = []
+        start = 0
+        for case, query_D in zip(block, queries, strict=True):
+            stop = start + len(case.truths) + len(case.documents)
+            similarities = vectors[start:stop].astype(np.float64) @ query_D.astype(np.float64)
+            start = stop
+            truths = len(case.truths)
+            relative = self._config.relative and truths
+            base = float(similarities[:truths].min()) if relative else 0.0
+            found.append(similarities[truths:] - base)
+        return found
 
     def estimate(self, case: Case) -> Estimate:
         return Estimate(0, 0, 0)
