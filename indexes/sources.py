@@ -25,7 +25,6 @@ from .dense import DenseIndex, open_dense, open_exact
 from .lexical import LexicalConfig, LexicalIndex, lexical_key, open_lexical
 from .recall import Recall, measure_recall
 from .run_file import RunFile, read_run
-from .shards import shards_of
 
 if TYPE_CHECKING:
     from ..core.engine.session import Session
@@ -245,6 +244,9 @@ def _open_dense(
     rank_N = inputs.corpus.ids.rank_N
     index: DenseIndex
     if inputs.session is not None and config.index.exact:
+        # it loads FAISS, for which a mistake in the configuration need not wait
+        from .shards import shards_of
+
         index = shards_of(config.index, corpus, rank_N, inputs.session, section)
     else:
         index = open_dense(config.index, corpus, rank_N, cache, k, threads, section)

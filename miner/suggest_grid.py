@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.used import idle_here
 from .calibrate import Method
 from .filters import FilterConfig
 from .mix import Pool
@@ -61,9 +62,8 @@ def settings(filters: FilterConfig, sampler: SamplerConfig) -> list[Setting]:
 
     Margins, percents and windows stand in each other's place: a window has no ceiling, and a
     ceiling has the configured sampler. SimANS settings have the configured ceiling. `max_score`,
-    `ties`, `positive_score`, `calibrate`, `tau` and the number of negatives stay as configured
-    everywhere. Windows and SimANS settings stand in place of a mix, without its sources and
-    clusters.
+    `ties`, `positive_score`, `calibrate` and the number of negatives stay as configured everywhere.
+    Windows and SimANS settings stand in place of a mix, without its sources and clusters.
     """
     return [
         Setting("configured", "configured", filters, sampler),
@@ -103,13 +103,20 @@ def _samplers(filters: FilterConfig, sampler: SamplerConfig) -> Iterator[Setting
     sampler = sampler.model_copy(update=alone)
     for low, high in WINDOWS:
         changes = {"name": "window", "window_min": low, "window_max": high}
-        changed = sampler.model_copy(update=changes)
+        changed = _read(sampler.model_copy(update=changes))
         open_filters = _ceiling(filters, None, None)
         yield Setting("window", f"window {low}-{high}", open_filters, changed)
     for a in SIMANS_A:
         for b in SIMANS_B:
-            changed = sampler.model_copy(update={"name": "simans", "a": a, "b": b})
+            changed = _read(sampler.model_copy(update={"name": "simans", "a": a, "b": b}))
             yield Setting("simans", f"simans a={a:g} b={b:g}", filters, changed)
+
+
+def _read(sampler: SamplerConfig) -> SamplerConfig:
+    """Keys that this sampler does not read at their defaults: what is pasted would be refused."""
+    fields = SamplerConfig.model_fields
+    unset = {idle.key: fields[idle.key].get_default() for idle in idle_here(sampler)}
+    return sampler.model_copy(update=unset)
 
 
 def _ceiling(filters: FilterConfig, margin: float | None, percent: float | None) -> FilterConfig:

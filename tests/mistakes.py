@@ -20,6 +20,7 @@ from refresh_mistakes import refresh_cases
 from relabel_mistakes import relabel_mistakes
 from report_mistakes import report_cases
 from source_mistakes import source_cases
+from text_faults import text_faults
 from training_mistakes import training_cases
 
 
@@ -358,24 +359,6 @@ QRELS_FAULTS: dict[str, tuple[str | bytes, *tuple[str, ...]]] = {
     "of an unknown document": ("q0001\td9999\t1", "unknown corpus id 'd9999'", "corpus.jsonl"),
     "not UTF-8": (b"q0001\td\xff\t1", "not UTF-8"),
 }
-
-
-def text_faults(name: str) -> dict[str, tuple[str | bytes, *tuple[str, ...]]]:
-    """Malformed lines of `<name>.jsonl`: the line, then what the sentence must hold."""
-    return {
-        "not JSON": ('{"_id": "x", ', "not a JSON object"),
-        "not UTF-8": (b'{"_id": "x", "text": "\xff"}', "UTF-8"),
-        "not an object": ('["x", "y"]', "a JSON list", "one JSON object"),
-        "without id": ('{"text": "a"}', "'_id' is missing", "string"),
-        "with empty id": ('{"_id": "", "text": "a"}', "empty", "'_id'"),
-        "with NUL in the id": ('{"_id": "a\\u0000b", "text": "a"}', "'_id'"),
-        "with a list as id": ('{"_id": ["x"], "text": "a"}', "'_id' is a list", "string"),
-        "without text": ('{"_id": "x"}', "'text' is missing", "string"),
-        "with a number as text": ('{"_id": "x", "text": 3}', "'text' is a int", "string"),
-        "with a number as title": ('{"_id": "x", "title": 3, "text": "a"}', "'title'", "string"),
-        "with half a letter": ('{"_id": "x", "text": "\\ud800"}', "'text'", "surrogate"),
-        "with empty text": ('{"_id": "x", "text": " "}', "empty text", "'x'", "dataset.on_empty"),
-    }
 
 
 CASES = {

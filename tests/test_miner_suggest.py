@@ -179,16 +179,14 @@ def test_the_pasted_sections_mean_the_setting(setting: Setting, tmp_path: Path) 
 
 def test_a_window_stands_in_place_of_a_mix() -> None:
     mix = [{"name": "topk", "n": 2, "source": "dense"}, {"name": "random", "n": 3}]
-    # with a mix its parts alone count, so what stands beside them must not reach a window
-    beside = {"source": "bm25s", "cluster": "second_nearest"}
-    sampler = parse_config(SamplerConfig, {"mix": mix, "on_short": ["relax"], **beside})
+    sampler = parse_config(SamplerConfig, {"mix": mix, "on_short": ["relax"]})
     for setting in settings(FilterConfig(), sampler):
         assert setting.sampler.total == 5
         assert setting.sampler.on_short == ["relax"]
         alone = setting.family in {"window", "simans"}
         assert bool(setting.sampler.mix) is not alone
-        kept = (setting.sampler.source, setting.sampler.cluster)
-        assert kept == ((None, "any") if alone else tuple(beside.values()))
+        # with a mix its parts alone count, and none of theirs reaches a window
+        assert (setting.sampler.source, setting.sampler.cluster) == (None, "any")
         pasted = parse_config(SamplerConfig, setting.sections()["sampler"])
         assert pasted == setting.sampler
 
@@ -209,17 +207,21 @@ def test_a_mix_is_compared_without_its_fall_backs(toy: Path, tmp_path: Path) -> 
 
 def test_a_setting_changes_one_thing() -> None:
     filters = FilterConfig(percent=0.7, max_score=0.9, calibrate="zscore", ties="keep")
-    sampler = SamplerConfig(name="topk", n=7, tau=0.3)
+    sampler = SamplerConfig(name="simans", n=7, tau=0.3)
     grid = settings(filters, sampler)
     assert (grid[0].filters, grid[0].sampler) == (filters, sampler)
     assert [s.filters.margin for s in grid if s.family == "margin"] == list(MARGINS["zscore"])
     for setting in grid:
         kept = setting.filters.model_dump(exclude={"margin", "percent"})
         assert kept == filters.model_dump(exclude={"margin", "percent"})
-        assert (setting.sampler.n, setting.sampler.tau) == (7, 0.3)
+        assert setting.sampler.n == 7
+        # only SimANS has use for it
+        assert setting.sampler.tau == (0.05 if setting.family == "window" else 0.3)
         assert setting.family in {"window", "simans"} or setting.sampler == sampler
         assert setting.family != "simans" or setting.filters == filters
         assert setting.filters.margin is None or setting.filters.percent is None
+        # what is printed can be pasted
+        parse_config(SamplerConfig, setting.sections()["sampler"])
     assert len({s.label for s in grid}) == len(grid)
 
 

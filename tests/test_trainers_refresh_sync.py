@@ -29,7 +29,7 @@ from pyrite.trainers.train import train_system
 
 SYNC = {"mode": "sync"}
 # the sampler's noise is seen in it
-DRAWN = {"name": "softmax", "n": 3, "tau": 0.1}
+DRAWN = {"name": "softmax", "n": 3, "temperature": 0.1}
 
 
 @pytest.fixture(scope="module", autouse=True)
