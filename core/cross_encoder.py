@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -79,6 +81,10 @@ class CrossEncoderScorer:
         self.model = load_cross_encoder(name, config, knob)
         _check_head(self.model, name, knob)
         self._fingerprint = pair_fingerprint(self.model, config)
+        # a fast tokenizer keeps padding and truncation as state, and one thread may count the
+        # tokens of a case while another scores the one before
+        self._counter = copy.deepcopy(self.model.tokenizer)
+        self._counting = threading.Lock()
 
     @property
     def fingerprint(self) -> str:
@@ -97,9 +103,10 @@ class CrossEncoderScorer:
         return int((whole > self.config.max_length).sum())
 
     def _tokens(self, queries: Sequence[str], documents: Sequence[str], **options: Any) -> I64:
-        encoded = self.model.tokenizer(
-            list(queries), list(documents), padding=False, return_attention_mask=False, **options
-        )["input_ids"]
+        pairs = list(queries), list(documents)
+        with self._counting:
+            encoded = self._counter(*pairs, padding=False, return_attention_mask=False, **options)
+        encoded = encoded["input_ids"]
         return np.array([len(row) for row in encoded], dtype=np.int64)
 
     def log_odds(self, queries: Sequence[str], documents: Sequence[str]) -> F32:

@@ -72,6 +72,19 @@ def test_pairs_over_the_limit_are_counted(folder: Path, caplog: pytest.LogCaptur
     assert caplog.text == ""
 
 
+def test_counting_leaves_the_padding_of_a_batch_alone(folder: Path) -> None:
+    found = scorer(folder)
+    own = found.model.tokenizer.backend_tokenizer
+    found.log_odds(QUERIES, DOCUMENTS)
+    before = own.padding, own.truncation
+    assert before[0] is not None
+    assert before[1] is not None
+    found.lengths(QUERIES, DOCUMENTS)
+    found.cut_pairs(QUERIES, DOCUMENTS)
+    # another thread may be between setting them and reading its batch
+    assert (own.padding, own.truncation) == before
+
+
 def test_one_label_is_its_logit_and_two_are_their_difference(folder: Path) -> None:
     for labels in (1, 2):
         found = scorer(folder, labels)
