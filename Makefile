@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 DIRS   := core indexes miner trainers eval configs
 
 .DEFAULT_GOAL := help
-.PHONY: help mine train eval test test-slow test-gpu lint format typecheck typetree docs check bench clean
+.PHONY: help mine train eval test test-slow test-long test-gpu lint format typecheck typetree docs check bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,7 +32,10 @@ test: $(READY)  ## the default tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(READY)  ## kill-and-resume, packaging, server faults
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not long' -n 2 --dist loadfile --no-loadscope-reorder
+
+test-long: $(READY)  ## benchmarks in small, the notebook, second variants: before a release
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m long -n 2 --dist loadfile --no-loadscope-reorder
 
 test-gpu: $(READY)  ## what needs a CUDA device
 	$(BIN)/pytest -m gpu

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ nitpick_ignore_regex = [("py:.*", ".*")]
 html_theme = "furo"
 html_title = f"Pyrite {release}"
 html_show_sourcelink = False
+
+# the theme sets the level of the root logger, and FAISS tells how it was loaded
+logging.getLogger("faiss").setLevel(logging.WARNING)
 
 _MADE = {"configuration": reference, "api": exports}
 

@@ -81,6 +81,7 @@ def test_seconds_are_counted_inside_the_call_only(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_smoke_run_compares_three_tools_that_agree(tmp_path: Path) -> None:
     data, results = toy_dataset(tmp_path / "toy"), tmp_path / "results"
     command = [sys.executable, str(BENCHMARKS / "evaluation.py"), "--smoke"]

@@ -141,6 +141,7 @@ def test_the_plot_has_a_panel_for_each_stage(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_run_goes_on_and_a_smoke_run_leaves_the_results_alone(tmp_path: Path) -> None:
     before = sorted((p.name, p.stat().st_mtime_ns) for p in (BENCHMARKS / "results").iterdir())
     command = [sys.executable, str(BENCHMARKS / "all.py"), "--quick", "--state", str(tmp_path)]

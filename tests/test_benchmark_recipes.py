@@ -154,6 +154,7 @@ def test_a_sub_corpus_holds_what_is_judged_and_what_bm25_likes(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_smoke_run_writes_a_table_and_a_second_one_trains_nothing(tmp_path: Path) -> None:
     data, state = toy_dataset(tmp_path / "toy"), tmp_path / "state"
     options = ["--smoke", "--recipes", "st_mined,simans_half", "--threads", "1"]

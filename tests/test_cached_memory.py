@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 ROWS, SMALL, TOKENS, CHUNK = 4096, 64, 128, 32
 HIDDEN = 32

@@ -79,7 +79,11 @@ def mined(folder: Path, encoder: BagOfWords | None = None, **keys: Any) -> dict[
 
 @pytest.mark.parametrize(
     "keys",
-    [{"workers": 1}, {"workers": 2, "shared_cache": False}, {"workers": 3, "blocks_per_worker": 1}],
+    [
+        pytest.param({"workers": 1}, marks=pytest.mark.long),
+        {"workers": 2, "shared_cache": False},
+        {"workers": 3, "blocks_per_worker": 1},
+    ],
     ids=lambda keys: f"{keys['workers']} workers",
 )
 def test_the_bytes_are_those_of_local(keys: dict[str, Any], tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_the_notebook_s_outputs_are_small_and_of_one_run_without_faults() -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")

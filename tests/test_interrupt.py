@@ -86,7 +86,7 @@ def at_moment(log: str) -> bool:
     return READY in log
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_mining(times: int, tmp_path: Path) -> None:
     config = write_setup(tmp_path)
     moment = "encode" if times == 1 else "stubborn-encode"
@@ -97,7 +97,7 @@ def test_mining(times: int, tmp_path: Path) -> None:
     assert json.loads(out)["queries"] == 15
 
 
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_training(times: int, tmp_path: Path) -> None:
     config = write_setup(tmp_path, train={"steps": 4, "batch_size": 4, "save_every": 2})
     moment = "checkpoint" if times == 1 else "stubborn-checkpoint"

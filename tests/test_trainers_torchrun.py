@@ -29,7 +29,11 @@ def model_of(runs: Path, system: str) -> tuple[dict[str, torch.Tensor], dict[str
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [{}, {"mini_batch_size": 4, "distil_base": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "more",
+    [pytest.param({}, marks=pytest.mark.long), {"mini_batch_size": 4, "distil_base": 0.5}],
+    ids=str,
+)
 def test_two_processes_train_as_one(tmp_path: Path, more: dict[str, Any]) -> None:
     config = write_setup(tmp_path, train={**TRAIN, **more})
     one = in_subprocess([SCRIPT, "train", config, f"runs_dir={tmp_path}/one"])
@@ -54,7 +58,14 @@ def test_two_processes_train_as_one(tmp_path: Path, more: dict[str, Any]) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", [{"mode": "sync"}, {"mode": "async", "max_age_steps": 0}], ids=str)
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param({"mode": "sync"}, marks=pytest.mark.long),
+        {"mode": "async", "max_age_steps": 0},
+    ],
+    ids=str,
+)
 def test_two_processes_swap_at_the_same_step(tmp_path: Path, mode: dict[str, Any]) -> None:
     section = {"every_steps": 2, **mode}
     config = write_setup(tmp_path, train={**TRAIN, "steps": 8}, refresh=section)
