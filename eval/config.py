@@ -12,6 +12,7 @@ from ..core.run import RunConfig
 from ..core.sbert import EncoderConfig
 from ..core.used import Used
 from ..indexes.sources import SourceConfig
+from .identical_ids import drops_identical
 from .measures import cutoff
 
 DEFAULT_MEASURES = ("ndcg@10", "mrr@10", "recall@100")
@@ -106,3 +107,8 @@ class EvalConfig(RunConfig):
     """A model, a dataset, and what to measure."""
 
     eval: EvalSection = EvalSection()
+
+    @property
+    def drops_identical(self) -> bool:
+        """Whether results with the query's own id are taken out."""
+        return drops_identical(self.eval.identical_ids, self.dataset.path)

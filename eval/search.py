@@ -20,7 +20,7 @@ from ..indexes.retrieve import RetrieveConfig, retrieve
 from ..indexes.sources import SearchInputs
 from ..indexes.topk import order_rows
 from .config import Convention, EvalConfig
-from .identical_ids import drops_identical, without_identical
+from .identical_ids import without_identical
 from .measures import cutoff, per_query
 from .results import Evaluation
 
@@ -83,7 +83,7 @@ def search_held_out(config: EvalConfig, encoder: Encoder | None, depth: int = 1)
     else:
         dataset, qrels, rows = open_queries(config, split, all_judged=trec_eval)
         inputs = SearchInputs(dataset.queries, dataset.corpus, rows, None, None)
-    drop = drops_identical(config.eval.identical_ids, config.dataset.path)
+    drop = config.drops_identical
     depth = min(max(cutoff(config.eval.measures), depth), len(inputs.corpus))
     if depth < cutoff(config.eval.measures):
         logger.warning("the corpus has %d documents: the run is shorter than the cutoff", depth)

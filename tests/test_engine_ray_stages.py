@@ -6,6 +6,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -136,7 +137,7 @@ def test_what_a_judging_worker_raises_is_raised_here() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return 1 // (item - 1)
 
-    with Actors(session, lambda: deadly, "test") as pool:
+    with closing(Actors(session, lambda: deadly, "test")) as pool:
         assert list(pool.map([0, 3, 0])) == [-1, 0, -1]
         with pytest.raises(ZeroDivisionError):
             pool.call(1)
@@ -146,7 +147,7 @@ def test_what_a_judging_worker_raises_is_raised_here() -> None:
     def broken() -> Any:
         raise PyriteError("no such model on this node")
 
-    with Actors(session, broken, "test") as pool:
+    with closing(Actors(session, broken, "test")) as pool:
         with pytest.raises(PyriteError, match=r"^no such model on this node$"):
             pool.call(0)
 

@@ -15,7 +15,6 @@ from ..core.encoder import Encoder
 from ..core.ids import I64
 from ..core.sbert import SentenceTransformerEncoder
 from ..eval.config import EvalConfig
-from ..eval.identical_ids import drops_identical
 from ..eval.in_memory import evaluate_in_memory
 from .best import FULL_PREFIX, PREFIX, exhausted
 from .dev_pool import agreement
@@ -42,7 +41,6 @@ class DevEvaluator(BaseEvaluator):  # type: ignore[misc]
         split = section.split or ""
         self._run, self._section, self._corpus = run, section, corpus
         self._dataset, self._qrels, self._rows = open_dev(run, split, "train.early_stopping.split")
-        self._drops = drops_identical(run.eval.identical_ids, run.dataset.path)
         self._pool: I64 | None = None
         self.primary_metric = f"{PREFIX}{section.measure}"
 
@@ -50,7 +48,7 @@ class DevEvaluator(BaseEvaluator):  # type: ignore[misc]
     def key(self) -> str:
         """Digest of the judgements, and the documents, that decide which weights are the best."""
         judged = dev_key(self._qrels, self._rows)
-        if self._drops:
+        if self._run.drops_identical:
             judged = digest_json([judged, "without identical ids"])
         return judged if self._pool is None else digest_json([judged, digest_array(self._pool)])
 
@@ -99,7 +97,7 @@ class DevEvaluator(BaseEvaluator):  # type: ignore[misc]
             self._run.encoder.batch_tokens,
             self._corpus,
             pool,
-            self._drops,
+            self._run.drops_identical,
         )
         return found.means()[self._section.measure]
 

@@ -10,7 +10,6 @@ import numpy as np
 from ..core.encoder import Encoder
 from ..core.ids import I64
 from ..core.run import Prepared
-from ..eval.identical_ids import drops_identical
 from ..eval.in_memory import evaluate_in_memory
 from ..indexes.retrieve import retrieve
 from ..miner.clusters import Clusters
@@ -97,8 +96,7 @@ def measure_facts(
 def dev_ndcg(config: TrainConfig, encoder: Encoder, prepared: Prepared, split: str) -> float:
     """nDCG@10 of `split` against the corpus as it is encoded; only the queries are encoded."""
     dataset, qrels, rows = open_dev(config, split, "refresh.gate.split")
-    tokens = config.encoder.batch_tokens
-    drop = drops_identical(config.eval.identical_ids, config.dataset.path)
+    tokens, drop = config.encoder.batch_tokens, config.drops_identical
     corpus = prepared.corpus
     found = evaluate_in_memory(
         encoder, dataset, qrels, rows, (NDCG,), tokens, corpus, drop_identical=drop

@@ -10,8 +10,7 @@ import pickle
 import queue
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..encoders.parallel import in_order
 from ..errors import PyriteError
@@ -23,7 +22,7 @@ B = TypeVar("B")
 
 
 class Actors(Generic[A, B]):
-    """`slots` actors, each with a `make()` of its own; to be entered as a context.
+    """`slots` actors, each with a `make()` of its own; to be closed.
 
     One call at a time goes to an actor. A call whose actor died is made again, `ray.tries` times in
     all, by the same actor in a new process, whose `make` runs anew.
@@ -49,15 +48,8 @@ class Actors(Generic[A, B]):
         for actor in self._actors:
             self._idle.put(actor)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End all actors, with what they are at."""
         import ray
 
         for actor in self._actors:

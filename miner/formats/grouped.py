@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ...core.errors import PyriteError
 from ..training_row import Record, score_value
@@ -55,15 +55,8 @@ class JsonMap(Layout):
     kind = "a JSON object of lists"
 
     def read(self, path: Path) -> Iterator[tuple[int, Record]]:
-        stream, seen = JsonStream(path), set[str]()
-        for query in members(stream):
-            stream.peek()
-            line = stream.line
-            if query in seen:
-                raise PyriteError(f"{path}:{line}: query {query!r} stands twice; mend the file")
-            seen.add(query)
-            yield line, {"query_id": query, "hard": stream.value()}
-        stream.end()
+        for line, query, listed in _once(path):
+            yield line, {"query_id": query, "hard": listed}
 
     def write(self, handle: IO[bytes], records: Iterable[Record], out: Path, like: Path) -> None:
         write_members(handle, ((r["query_id"], r["hard"]) for r in records), out)
@@ -79,22 +72,28 @@ class JsonRun(Layout):
     width = 3
 
     def read(self, path: Path) -> Iterator[tuple[int, Record]]:
-        stream, seen = JsonStream(path), set[str]()
-        for query in members(stream):
-            stream.peek()
-            line = stream.line
-            if query in seen:
-                raise PyriteError(f"{path}:{line}: query {query!r} stands twice; mend the file")
-            seen.add(query)
-            scores = _scores(stream.value(), query, f"{path}:{line}")
+        for line, query, value in _once(path):
+            scores = _scores(value, query, f"{path}:{line}")
             ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
             lines = [[query, name, repr(score)] for name, score in ranked]
             yield line, {"query_id": query, "lines": lines, "scores_by_document": True}
-        stream.end()
 
     def write(self, handle: IO[bytes], records: Iterable[Record], out: Path, like: Path) -> None:
         found = ((r["query_id"], {d: float(s) for _, d, s in r["lines"]}) for r in records)
         write_members(handle, found, out)
+
+
+def _once(path: Path) -> Iterator[tuple[int, str, Any]]:
+    """The line, the name and the value of each member of an object; a name stands once."""
+    stream, seen = JsonStream(path), set[str]()
+    for query in members(stream):
+        stream.peek()
+        line = stream.line
+        if query in seen:
+            raise PyriteError(f"{path}:{line}: query {query!r} stands twice; mend the file")
+        seen.add(query)
+        yield line, query, stream.value()
+    stream.end()
 
 
 def _scores(value: object, query: str, where: str) -> dict[str, float]:

@@ -85,24 +85,28 @@ class Estimate:
     completion_tokens: int
 
 
-class Judge(Protocol):
+class Named(Protocol):
+    """What tables, stores and budgets know of a judge or a writer."""
+
+    @property
+    def label(self) -> str:
+        """Names it in tables and in the provenance of what it says."""
+
+    @property
+    def key(self) -> str:
+        """Digest of the model, the instructions and all settings that decide a reply."""
+
+    @property
+    def price(self) -> Price:
+        """What its tokens cost."""
+
+
+class Judge(Named, Protocol):
     """Answers cases of any number of documents.
 
     Equal keys promise that a verdict may stand in for another of the same query, truths and
     document: the key is a digest of the model, the prompt's version and all settings that decide.
     """
-
-    @property
-    def label(self) -> str:
-        """Names the judge in tables."""
-
-    @property
-    def key(self) -> str:
-        """Digest of all that decides a verdict, except the case."""
-
-    @property
-    def price(self) -> Price:
-        """What its tokens cost."""
 
     @property
     def stopped(self) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from ...core.engine.actors import Actors
 from ...core.engine.session import open_session
@@ -37,7 +37,7 @@ def judge_pool(config: RelabelConfig) -> Iterator[Pool | None]:
     if not pooled:
         yield None
         return
-    with Actors(session, JudgeWorker, "judge") as pool:
+    with closing(Actors(session, JudgeWorker, "judge")) as pool:
         yield pool
 
 

@@ -5,25 +5,14 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from ....core.digest import digest_json
+from ..case import Named
 from ..price import FREE, Price
 from .config import ChatModelConfig
 from .local_model import LocalModel
 
 
-class Caller(Protocol):
+class Caller(Named, Protocol):
     """Is called in each of `concurrency` threads, one call at a time."""
-
-    @property
-    def label(self) -> str:
-        """Names it in tables and in the provenance of what it says."""
-
-    @property
-    def key(self) -> str:
-        """Digest of the model, the instructions and all settings that decide a reply."""
-
-    @property
-    def price(self) -> Price:
-        """What its tokens cost."""
 
     @property
     def concurrency(self) -> int:
