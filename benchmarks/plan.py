@@ -105,7 +105,7 @@ def measured(options: argparse.Namespace, documents: int) -> dict[str, Any]:
     with stage("load the model"):
         encoder = build_encoder(config)
     dataset, qrels, rows = open_queries(config, config.dataset.train_split, more_qrels=True)
-    tokens = config.encoder.batch_tokens
+    tokens = config.encoder.token_budget
     with stage("encode documents"):
         corpus = embed_table(encoder, dataset.corpus, "document", config.cache, tokens)
     with stage("encode queries"):

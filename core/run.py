@@ -161,7 +161,7 @@ def prepare(
         query_encoder = None if query_encoder is None else given_encoder(query_encoder, session)
     dataset, qrels, rows = open_queries(config, split, more_qrels, all_judged)
     layout = StoreLayout(config.encoder.store)
-    tokens = config.encoder.batch_tokens
+    tokens = config.encoder.token_budget
     corpus = embed_table(encoder, dataset.corpus, "document", config.cache, tokens, None, layout)
     asking = query_encoder or encoder
     vectors = embed_table(asking, dataset.queries, "query", config.cache, tokens, rows, layout)

@@ -16,7 +16,7 @@ from .adapters import ADAPTER, adapter_base, merge_adapters
 from .config import Section
 from .digest import digest_bytes, digest_json
 from .embeddings import StoreType
-from .encoder import F32, Role
+from .encoder import F32, Role, token_budget
 from .encoders.config import (
     CallableConfig,
     EncoderKind,
@@ -58,7 +58,11 @@ class EncoderConfig(Section):
     )
     device: str = Field("cpu", description="a torch device, or several: cuda:0,cuda:1")
     store: StoreType = Field("float32", description="number type of the stored vectors")
-    batch_tokens: int = Field(8192, ge=64, description="padded tokens in one forward pass")
+    batch_tokens: int | None = Field(
+        None,
+        ge=64,
+        description="padded tokens in one forward pass; null: 2,048 on a processor, else 8,192",
+    )
     trust_remote_code: bool = Field(False, description="run code that comes with a hub model")
     kind: EncoderKind = Field("sentence-transformers", description="what computes the vectors")
     onnx: OnnxConfig = OnnxConfig()
@@ -71,6 +75,12 @@ class EncoderConfig(Section):
         only("model max_length dtype device trust_remote_code", "kind", *_OF_MODELS),
         only("query_prompt document_prompt batch_tokens", "kind", *_OF_TEXTS),
     )
+
+    @property
+    def token_budget(self) -> int:
+        """Padded tokens in one forward pass, or in one request to what is no model here."""
+        here = self.kind in _OF_MODELS
+        return token_budget(self.batch_tokens, self.device if here else self.kind)
 
 
 def bundled_model_path() -> Path:

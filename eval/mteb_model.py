@@ -121,7 +121,7 @@ class TaskSearch:
         section = self.config.encoder
         layout = StoreLayout(section.store)
         return embed_table(
-            encoder, table, role, self.config.cache, section.batch_tokens, None, layout
+            encoder, table, role, self.config.cache, section.token_budget, None, layout
         )
 
     def _table(self, rows: Callable[[], Iterable[tuple[str, str]]], where: str) -> TextTable:
@@ -150,7 +150,7 @@ class TaskEncoder(TaskSearch):
         for texts in _blocks(inputs, task_metadata.name):
             vectors = np.empty((len(texts), encoder.dimension), dtype=np.float32)
             lengths = encoder.lengths(texts, role)
-            for batch in plan_batches(lengths, self.config.encoder.batch_tokens):
+            for batch in plan_batches(lengths, self.config.encoder.token_budget):
                 vectors[batch] = encode([texts[at] for at in batch])
             parts.append(vectors)
         return np.concatenate(parts)

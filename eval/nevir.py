@@ -234,8 +234,8 @@ def nevir(path: Path, config: NevirConfig) -> PairedAccuracy:
     if reader.model is None:
         kind, encoder = config.encoder.kind, build_encoder(run)
         name = config.encoder.model if kind in _WITH_MODEL else kind
-        scores = encoder_scores(encoder, config.encoder.batch_tokens)
+        scores = encoder_scores(encoder, config.encoder.token_budget)
     else:
         name, scorer = reader.model, CrossEncoderScorer(reader.model, reader, "cross_encoder")
-        scores = pair_scorer_scores(scorer, reader.batch_tokens)
+        scores = pair_scorer_scores(scorer, reader.token_budget)
     return paired_accuracy(contrast_scores(contrasts, scores), name)

@@ -167,13 +167,15 @@ def _audit_file(
     checker = Checker(known, max_words, tests, sides)
     empty = 0
     with progress("check", total=known.rows, unit="rows") as bar:
-        for row in file.rows():
-            bar.update()
-            found.positives += len(row.positives)
-            found.negatives += len(row.negatives)
-            empty += not row.negatives
-            for flag in checker.check(row):
-                found.add(row.line, flag)
+        for block in file.blocks():
+            rows = [row for row, _ in block]
+            for row, flags in zip(rows, checker.check(rows), strict=True):
+                bar.update()
+                found.positives += len(row.positives)
+                found.negatives += len(row.negatives)
+                empty += not row.negatives
+                for flag in flags:
+                    found.add(row.line, flag)
     if isinstance(file.format, RunFormat):
         _check_manifest(file.path, empty, found)
     if fix is not None:

@@ -20,10 +20,11 @@ import numpy.typing as npt
 
 from ..core.digest import u64
 from ..core.rng import U64, combine
+from ..core.text import normalise
 from .contamination import HeldOut
 from .formats.format import Sides
-from .near_text import near, words_of
-from .text_keys import doc_keys, text_key
+from .near_text import may_be_near, near, words_in
+from .text_keys import doc_keys, named_keys, text_key
 from .training_row import Doc, TrainingRow
 
 Severity = Literal["error", "warning"]
@@ -89,22 +90,39 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Hashes that name a row's texts: for each document those of its id and of its text."""
+    """Hashes that name a row's texts: for each document those of its id and of its text.
+
+    The normal forms of the documents' texts stand beside them.
+    """
 
     query: int
     positives: list[list[int]]
     negatives: list[list[int]]
+    positive_texts: list[str]
+    negative_texts: list[str]
 
     @classmethod
     def of(cls, row: TrainingRow) -> Keys:
         """Hash ids, and normalised texts that are not empty."""
-        groups = ([doc_keys(doc) for doc in docs] for docs in (row.positives, row.negatives))
-        return cls(text_key(row.query), *groups)
+        positives, negatives = (
+            [normalise(doc.full) for doc in docs] for docs in (row.positives, row.negatives)
+        )
+        return cls(
+            text_key(row.query),
+            _keys_of(row.positives, positives),
+            _keys_of(row.negatives, negatives),
+            positives,
+            negatives,
+        )
 
     def row(self) -> int:
         """The same for rows with the same texts, in whatever order their documents stand."""
         groups = (sorted(keys[-1:] for keys in docs) for docs in (self.positives, self.negatives))
         return u64(repr((self.query, *groups)))
+
+
+def _keys_of(docs: Sequence[Doc], texts: Sequence[str]) -> list[list[int]]:
+    return [named_keys(doc.id, text) for doc, text in zip(docs, texts, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +149,20 @@ class Known:
         usual = max(counts, key=lambda n: (counts[n], n), default=0)
         return cls(np.unique(pairs), usual, counts.total())
 
-    def are_positives(self, query: int, docs: Sequence[Sequence[int]]) -> npt.NDArray[np.bool_]:
-        """Which documents are positives of this query text in some row: bool [len(docs)]."""
-        flat = np.array([key for keys in docs for key in keys], dtype=np.uint64)
-        owner = np.repeat(np.arange(len(docs)), [len(keys) for keys in docs])
-        asked = combine(np.array(query, dtype=np.uint64), flat)
+    def sibling_positives(self, rows: Sequence[Keys]) -> list[npt.NDArray[np.bool_]]:
+        """For each row, which negatives are positives of its query text in some row: bool [n]."""
+        docs = [found for row in rows for found in row.negatives]
+        counts = np.array([len(row.negatives) for row in rows], dtype=np.int64)
+        keys = np.array([len(found) for found in docs], dtype=np.int64)
+        queries = np.repeat(np.array([row.query for row in rows], dtype=np.uint64), counts)
+        owner = np.repeat(np.arange(len(docs)), keys)
+        flat = np.array([key for found in docs for key in found], dtype=np.uint64)
+        asked = combine(queries[owner], flat)
         at = np.searchsorted(self.pairs_P, asked)
         inside = at < self.pairs_P.size
         hit = np.zeros(len(docs), dtype=bool)
         hit[owner[inside][self.pairs_P[at[inside]] == asked[inside]]] = True
-        return hit
+        return np.split(hit, np.cumsum(counts))[:-1]
 
 
 class Checker:
@@ -163,13 +185,20 @@ class Checker:
         self._tests = tests
         self._seen: set[int] = set()
 
-    def check(self, row: TrainingRow) -> list[Flag]:
-        """All that is wrong with the row; a row of an unknown query is checked no further."""
+    def check(self, rows: Sequence[TrainingRow]) -> list[list[Flag]]:
+        """For each of some rows all that is wrong with it; an unknown query's is checked no more.
+
+        Call it with all rows of a file in order, some at a time.
+        """
+        keys = [Keys.of(row) for row in rows]
+        siblings = self._known.sibling_positives(keys)
+        return [self._check(*found) for found in zip(rows, keys, siblings, strict=True)]
+
+    def _check(self, row: TrainingRow, keys: Keys, siblings: npt.NDArray[np.bool_]) -> list[Flag]:
         if not row.known:
             return [Flag(Check.UNKNOWN_ID, "query")]
-        keys = Keys.of(row)
         flags = [*self._row(row, keys), *self._texts(row), *_scores(row)]
-        return [*flags, *self._overlaps(row, keys), *_copies(keys), *_near_positives(row, keys)]
+        return [*flags, *_overlaps(row, keys, siblings), *_copies(keys), *_near_positives(keys)]
 
     def _row(self, row: TrainingRow, keys: Keys) -> Iterator[Flag]:
         if self._sides != "either":
@@ -200,23 +229,23 @@ class Checker:
                 yield Flag(Check.UNKNOWN_ID, part, at)
 
     def _text(self, text: str, part: Part, at: int) -> Iterator[Flag]:
-        words = len(text.split())
-        if not words:
+        if not text or text.isspace():
             yield Flag(Check.EMPTY_TEXT, part, at)
-        elif words > self._max_words:
+        # so many words are at least as many letters and the spaces between them
+        elif len(text) > 2 * self._max_words and len(text.split()) > self._max_words:
             yield Flag(Check.LONG_TEXT, part, at)
 
-    def _overlaps(self, row: TrainingRow, keys: Keys) -> Iterator[Flag]:
-        own = {key for found in keys.positives for key in found}
-        asks = bool(row.query.strip())
-        anywhere = self._known.are_positives(keys.query, keys.negatives)
-        for at, found in enumerate(keys.negatives):
-            if not own.isdisjoint(found):
-                yield Flag(Check.OWN_POSITIVE, "negative", at)
-            elif anywhere[at] and asks:
-                yield Flag(Check.SIBLING_POSITIVE, "negative", at)
-            if keys.query in found:
-                yield Flag(Check.QUERY_AS_NEGATIVE, "negative", at)
+
+def _overlaps(row: TrainingRow, keys: Keys, siblings: npt.NDArray[np.bool_]) -> Iterator[Flag]:
+    own = {key for found in keys.positives for key in found}
+    asks = bool(row.query.strip())
+    for at, found in enumerate(keys.negatives):
+        if not own.isdisjoint(found):
+            yield Flag(Check.OWN_POSITIVE, "negative", at)
+        elif siblings[at] and asks:
+            yield Flag(Check.SIBLING_POSITIVE, "negative", at)
+        if keys.query in found:
+            yield Flag(Check.QUERY_AS_NEGATIVE, "negative", at)
 
 
 def _leaks(tests: HeldOut, row: TrainingRow, keys: Keys) -> Iterator[Flag]:
@@ -258,12 +287,12 @@ def _copies(keys: Keys) -> Iterator[Flag]:
         seen.update(found)
 
 
-def _near_positives(row: TrainingRow, keys: Keys) -> Iterator[Flag]:
+def _near_positives(keys: Keys) -> Iterator[Flag]:
     own = {key for found in keys.positives for key in found}
-    positives = [words_of(doc.full) for doc in row.positives]
-    for at, doc in enumerate(row.negatives):
+    positives = [words_in(text) for text in keys.positive_texts]
+    for at, text in enumerate(keys.negative_texts):
         # an exact copy is an own positive already
-        if positives and own.isdisjoint(keys.negatives[at]):
-            words = words_of(doc.full)
-            if any(near(words, other) for other in positives):
+        if own.isdisjoint(keys.negatives[at]):
+            likely = [words for words in positives if may_be_near(words, text)]
+            if likely and any(near(words_in(text), words) for words in likely):
                 yield Flag(Check.NEAR_POSITIVE, "negative", at)

@@ -47,11 +47,13 @@ def write_clean(file: TrainingFile, out: Path, checker: Checker) -> Removed:
 
 
 def _clean(file: TrainingFile, out: Path, checker: Checker, removed: Removed) -> Iterator[Record]:
-    for row, record in file.entries():
-        kept = _settle(file, record, len(row.negatives), checker.check(row), removed)
-        if kept is not None:
-            removed.kept += 1
-            yield kept
+    for block in file.blocks():
+        flagged = checker.check([row for row, _ in block])
+        for (row, record), flags in zip(block, flagged, strict=True):
+            kept = _settle(file, record, len(row.negatives), flags, removed)
+            if kept is not None:
+                removed.kept += 1
+                yield kept
     if not removed.kept:
         raise PyriteError(f"{out}: not written, since no row of {file.path} is without a fault")
 

@@ -127,7 +127,7 @@ def open_checks(
         np.asarray(text_hashes(prepared.dataset.corpus, cache)),
         config.depth,
     )
-    pairs = score_candidates(scorer, inputs, config.batch_tokens, cache)
+    pairs = score_candidates(scorer, inputs, config.token_budget, cache)
     rows, docs = _positives(prepared)
     scores = activated(pairs.find(rows, docs[:, None])[:, 0], activation)
     threshold = fit_threshold(config, scores)

@@ -22,7 +22,26 @@ Words = frozenset[str]
 
 def words_of(text: str) -> Words:
     """The set of words of the normalised text; order and number of times do not count."""
-    return frozenset(_WORD.findall(normalise(text)))
+    return words_in(normalise(text))
+
+
+def words_in(normal: str) -> Words:
+    """`words_of` of a text that is normalised already."""
+    return frozenset(_WORD.findall(normal))
+
+
+def may_be_near(words: Words, normal: str) -> bool:
+    """False if no text with the normal form `normal` can be near to `words`; costs far less.
+
+    Of two near sets neither lacks over a fifth of the other, and a text's words occur in it.
+    """
+    spare = len(words) * (_DENOMINATOR - _NUMERATOR) // _DENOMINATOR
+    for word in words:
+        if word not in normal:
+            spare -= 1
+            if spare < 0:
+                return False
+    return True
 
 
 def near(left: Words, right: Words) -> bool:

@@ -12,7 +12,12 @@ from .training_row import Doc
 
 def text_key(text: str) -> int:
     """The hash of a normalised text."""
-    return u64(normalise(text), salt="text")
+    return normal_key(normalise(text))
+
+
+def normal_key(normal: str) -> int:
+    """`text_key` of a text that is normalised already."""
+    return u64(normal, salt="text")
 
 
 def id_key(name: str) -> int:
@@ -22,5 +27,10 @@ def id_key(name: str) -> int:
 
 def doc_keys(doc: Doc) -> list[int]:
     """Hashes of a document's id, if it has one, and of its text, if it is not empty."""
-    keys = [] if doc.id is None else [id_key(doc.id)]
-    return [*keys, text_key(doc.full)] if doc.full.strip() else keys
+    return named_keys(doc.id, normalise(doc.full))
+
+
+def named_keys(name: str | None, normal: str) -> list[int]:
+    """`doc_keys` of an id and a text that is normalised already."""
+    keys = [] if name is None else [id_key(name)]
+    return [*keys, normal_key(normal)] if normal else keys

@@ -31,13 +31,19 @@ class TrainingFile:
     format: Format
     layout: Layout
 
-    def entries(self) -> Iterator[tuple[TrainingRow, Record]]:
-        """Rows with the records they came from; raises PyriteError with the line of a fault."""
+    def blocks(self) -> Iterator[list[tuple[TrainingRow, Record]]]:
+        """Rows with the records they came from, some at a time.
+
+        Raises PyriteError with the line of a fault.
+        """
         records = self.layout.read(self.path)
         while block := list(islice(records, _BLOCK)):
             rows = self.format.parse_block(block, self.path)
-            for (_, record), row in zip(block, rows, strict=True):
-                yield row, record
+            yield [(row, record) for (_, record), row in zip(block, rows, strict=True)]
+
+    def entries(self) -> Iterator[tuple[TrainingRow, Record]]:
+        """Rows with the records they came from; raises PyriteError with the line of a fault."""
+        return (entry for block in self.blocks() for entry in block)
 
     def rows(self) -> Iterator[TrainingRow]:
         """The rows in file order."""

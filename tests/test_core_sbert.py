@@ -71,7 +71,7 @@ def embedded(
     path = cache / "texts.arrow"
     write_texts(path, ((f"d{i}", text) for i, text in enumerate(texts)))
     table = TextTable.open(path, digest_texts(texts), "corpus")
-    return embed(encoder, table, "document", cache, encoder.config.batch_tokens)
+    return embed(encoder, table, "document", cache, encoder.config.token_budget)
 
 
 class NeverEncodes(SentenceTransformerEncoder):

@@ -20,7 +20,7 @@ from pyrite.core.text import normalise
 from pyrite.miner.audit import audit
 from pyrite.miner.audit_checks import Check, Checker, Known
 from pyrite.miner.contamination import HeldOut
-from pyrite.miner.near_text import NearIndex, near, words_of
+from pyrite.miner.near_text import NearIndex, may_be_near, near, words_of
 from pyrite.miner.training_row import Doc, TrainingRow
 
 TEN = "one two three four five six seven eight nine ten"
@@ -252,7 +252,8 @@ def of_negatives(row: TrainingRow, rows: Sequence[TrainingRow]) -> Iterator[tupl
 @given(ROWS)
 def test_flags_are_those_of_nested_loops(rows: list[TrainingRow]) -> None:
     checker = Checker(Known.gather(rows), 3, None)
-    flags = [(i, f.check, f.part, f.at) for i, row in enumerate(rows) for f in checker.check(row)]
+    found = checker.check(rows[:2]) + checker.check(rows[2:])
+    flags = [(i, f.check, f.part, f.at) for i, row in enumerate(found) for f in row]
     assert Counter(flags) == Counter(oracle(rows))
 
 
@@ -260,7 +261,7 @@ def test_flags_are_those_of_nested_loops(rows: list[TrainingRow]) -> None:
 def test_counts_do_not_depend_on_the_order_of_the_rows(rows: list[TrainingRow], r: Any) -> None:
     def counts(ordered: Sequence[TrainingRow]) -> Counter[Check]:
         checker = Checker(Known.gather(ordered), 3, None)
-        return Counter(f.check for row in ordered for f in checker.check(row))
+        return Counter(f.check for flags in checker.check(ordered) for f in flags)
 
     mixed = list(rows)
     r.shuffle(mixed)
@@ -290,6 +291,18 @@ def test_memory_does_not_grow_with_the_texts(tmp_path: Path) -> None:
 # near duplicates and test queries
 
 SENTENCES = st.lists(st.sampled_from("abcdefgh"), max_size=8).map(" ".join)
+
+
+@given(SENTENCES, SENTENCES)
+def test_what_is_near_may_be_near(left: str, right: str) -> None:
+    likely = may_be_near(words_of(left), normalise(right))
+    assert likely or not near(words_of(left), words_of(right))
+
+
+def test_few_words_in_common_are_told_without_a_set_of_words() -> None:
+    ten = words_of(TEN)
+    assert may_be_near(ten, normalise(" ".join(TEN.split()[:8])))
+    assert not may_be_near(ten, normalise(" ".join(TEN.split()[:7])))
 
 
 def test_the_limit_of_nearness_is_exact() -> None:

@@ -94,7 +94,7 @@ class DevEvaluator(BaseEvaluator):  # type: ignore[misc]
             self._qrels,
             self._rows,
             (self._section.measure,),
-            self._run.encoder.batch_tokens,
+            self._run.encoder.token_budget,
             self._corpus,
             pool,
             self._run.drops_identical,

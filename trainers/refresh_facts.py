@@ -96,7 +96,7 @@ def measure_facts(
 def dev_ndcg(config: TrainConfig, encoder: Encoder, prepared: Prepared, split: str) -> float:
     """nDCG@10 of `split` against the corpus as it is encoded; only the queries are encoded."""
     dataset, qrels, rows = open_dev(config, split, "refresh.gate.split")
-    tokens, drop = config.encoder.batch_tokens, config.drops_identical
+    tokens, drop = config.encoder.token_budget, config.drops_identical
     corpus = prepared.corpus
     found = evaluate_in_memory(
         encoder, dataset, qrels, rows, (NDCG,), tokens, corpus, drop_identical=drop

@@ -31,7 +31,7 @@ def prepare_generation(
     session = session_of(config) if config.engine == "ray" else None
     chunk = config.refresh.chunk
     rows = rows[np.arange(rows.size) % chunk == number % chunk]
-    tokens, layout = config.encoder.batch_tokens, StoreLayout(config.encoder.store)
+    tokens, layout = config.encoder.token_budget, StoreLayout(config.encoder.store)
     queries = embed_table(encoder, dataset.queries, "query", config.cache, tokens, rows, layout)
     partial = config.refresh.partial
     if partial.kind == "off":
@@ -53,7 +53,7 @@ def prepare_generation(
 def _first(run: TrainConfig, dataset: Dataset) -> Embeddings:
     """What generation 0 was mined with: it is in the run's cache."""
     encoder, layout = SentenceTransformerEncoder(run.encoder), StoreLayout(run.encoder.store)
-    tokens = run.encoder.batch_tokens
+    tokens = run.encoder.token_budget
     return embed_table(encoder, dataset.corpus, "document", run.cache, tokens, None, layout)
 
 

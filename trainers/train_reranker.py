@@ -40,7 +40,7 @@ def train_reranker(config: TrainConfig) -> tuple[Mined, dict[str, Evaluation]]:
     del encoder
     scorer = CrossEncoderScorer(str(_trained(config, mined) / "model"), config.reranker, KNOB)
     section = config.reranker
-    ids = rerank(scorer, found.inputs, found.ids, section.depth, section.batch_tokens)
+    ids = rerank(scorer, found.inputs, found.ids, section.depth, section.token_budget)
     rankings = {RETRIEVER: found.ids, RERANKED: ids}
     return mined, {n: found.evaluate(config.eval.measures, i) for n, i in rankings.items()}
 

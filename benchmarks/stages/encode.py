@@ -19,7 +19,7 @@ def ours(folder: Path, size: int) -> Reading:
     encoder = SentenceTransformerEncoder(config, warm_model(config))
     table = open_sample(folder)
     with tempfile.TemporaryDirectory(dir=folder) as cache, measured() as reading:
-        embed(encoder, table, "document", Path(cache), config.batch_tokens)
+        embed(encoder, table, "document", Path(cache), config.token_budget)
     return reading
 
 

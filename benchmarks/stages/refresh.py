@@ -47,7 +47,7 @@ def refreshed(folder: Path, **partial: Any) -> Reading:
     asked = np.load(folder / "queries.npy")
     section = PartialSection.model_validate(partial)
     with tempfile.TemporaryDirectory(dir=folder) as cache, measured() as reading:
-        inputs = (section, encoder, table, stale, asked, Path(cache), config.batch_tokens)
+        inputs = (section, encoder, table, stale, asked, Path(cache), config.token_budget)
         partial_corpus(*inputs)
     return reading
 

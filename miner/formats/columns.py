@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,6 +90,12 @@ def _scored(record: Record) -> list[str]:
     return [key] if key is not None and isinstance(record[key], list) else []
 
 
-def _columns(record: Record) -> list[str]:
-    found = [match for key in record if (match := _NEGATIVE.fullmatch(key))]
-    return [match[0] for match in sorted(found, key=lambda match: int(match[1] or 0))]
+def _columns(record: Record) -> tuple[str, ...]:
+    return _negative_columns(tuple(record))
+
+
+# the records of a file have the same fields, and most of the time went into matching them
+@functools.lru_cache(maxsize=16)
+def _negative_columns(fields: tuple[str, ...]) -> tuple[str, ...]:
+    found = [match for key in fields if (match := _NEGATIVE.fullmatch(key))]
+    return tuple(match[0] for match in sorted(found, key=lambda match: int(match[1] or 0)))

@@ -74,7 +74,7 @@ class Estimate:
         return self.sizes.query if role == "query" else self.sizes.document
 
     def _work(self, rows: int, role: Role) -> float | None:
-        tokens, most = self.facts(role).tokens_S, self.config.encoder.batch_tokens
+        tokens, most = self.facts(role).tokens_S, self.config.encoder.token_budget
         if self.shape is not None:
             return encode_work(self.shape, tokens, rows, most)
         if self.device is not None:

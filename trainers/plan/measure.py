@@ -127,7 +127,7 @@ def _measure(
 ) -> Rates:
     dimension = encoder.dimension
     depth = min(config.retrieve.depth, sizes.documents)
-    most = config.encoder.batch_tokens
+    most = config.encoder.token_budget
     computed = config.encoder.kind not in (*_ASKED, "precomputed")
     encode: dict[str, float | None] = {"document": None, "query": None}
     if computed:

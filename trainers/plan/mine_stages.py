@@ -71,7 +71,7 @@ def encode_stage(of: Estimate, verb: str, name: str, rows: float, role: str) -> 
     """Texts into vectors, kept in the cache."""
     facts = of.sizes.query if role == "query" else of.sizes.document
     seconds = of.encode(rows, "query" if role == "query" else "document")
-    most = of.config.encoder.batch_tokens
+    most = of.config.encoder.token_budget
     width = float(facts.tokens_S.max())
     vectors = rows * of.dimension * of.vector_bytes if of.computed else 0.0
     memory = 0.0 if of.shape is None else encode_memory(of.shape, most, width)

@@ -69,7 +69,7 @@ class CrossAnswerer:
     def raw_scores(self, cases: Iterable[Case]) -> Iterator[tuple[Case, F64]]:
         """Each case with the log-odds of its documents, float64 [documents]."""
         for case in cases:
-            scores = score_pairs(self._scorer, *_pairs(case), self._config.batch_tokens)
+            scores = score_pairs(self._scorer, *_pairs(case), self._config.token_budget)
             yield case, scores.astype(np.float64)
 
     @property

@@ -153,6 +153,6 @@ class EmbeddingJudge:
             "document": self._encoder.encode_documents,
         }[role]
         lengths = self._encoder.lengths(distinct, role)
-        for batch in plan_batches(lengths, self._config.encoder.batch_tokens):
+        for batch in plan_batches(lengths, self._config.encoder.token_budget):
             out[batch] = encode([distinct[at] for at in batch])
         return out[[places[text] for text in texts]]
