@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="a folder in BEIR layout")
     parser.add_argument("--documents", type=int, default=0, help="and all judged ones; 0: all")
     parser.add_argument("--max-length", type=int, default=256)
-    parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--batch-tokens", type=int, default=2048)
     parser.add_argument("--only", action="append", choices=CONTESTANTS, default=[])
     parser.add_argument("--state", type=Path, default=STATE)
     parser.add_argument("--results", type=Path, default=RESULTS)

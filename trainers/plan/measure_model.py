@@ -22,7 +22,7 @@ from .shape import ModelShape, batches_of, step_work, widest
 from .sizes import Sizes, TextFacts
 from .stopwatch import Stopwatch
 
-_BATCHES = 4
+_BATCHES = 16
 _SECONDS = 4.0  # for a role's batches
 _WARM_ROWS = 8
 _TRAIN_SECONDS = 20.0
@@ -57,15 +57,21 @@ def measure_encode(
                 pass
         return watch.seconds
 
+    def within(seconds: float, speed: float, number: int) -> list[I64]:
+        """So many batches, from the longest to the shortest, each cut to its share of the time."""
+        chosen, allowed = [], speed * seconds / number
+        for at in np.linspace(0, len(batches) - 1, number).astype(int):
+            batch = batches[at]
+            chosen.append(batch[: max(1, int(batch.size * min(1.0, allowed / work(batch))))])
+        return chosen
+
     few = [batches[-1][:_WARM_ROWS]]
     run(few)
-    # whole batches are faster than a few rows
-    allowed = 2 * _SECONDS / count * work(few[0]) / run(few)
-    chosen = []
-    for at in np.linspace(0, len(batches) - 1, count).astype(int):
-        batch = batches[at]
-        chosen.append(batch[: max(1, int(batch.size * min(1.0, allowed / work(batch))))])
-    return sum(work(batch) for batch in chosen) / run(chosen)
+    # whole batches are faster than a few rows, and the first ones slower than the next
+    first = within(_SECONDS / 4, 2 * work(few[0]) / run(few), min(2, count))
+    speed = sum(map(work, first)) / run(first)
+    chosen = within(_SECONDS, speed, count)
+    return sum(map(work, chosen)) / run(chosen)
 
 
 def measure_tokens(encoder: Encoder, facts: TextFacts) -> float:
