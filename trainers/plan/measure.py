@@ -31,7 +31,7 @@ from .stopwatch import Stopwatch
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 FOLDER = "plan-rates"
 _WRITE_BYTES = 32 << 20
 _SMALL_FILES = 8
