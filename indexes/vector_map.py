@@ -97,7 +97,13 @@ class VectorMap:
         """What fitted texts would be mapped to by a map fitted without them, float32 [B, D].
 
         Each by the map of all others, with the same ridge and features: residual / (1 - leverage).
+        Memory: features of a block.
         """
+        blocks = zip(_cut(stale_BD), _cut(fresh_BD), strict=True)
+        parts = [self._block_left_out(stale, fresh) for stale, fresh in blocks]
+        return np.concatenate(parts) if parts else np.empty_like(stale_BD)
+
+    def _block_left_out(self, stale_BD: F32, fresh_BD: F32) -> F32:
         found = self.features(stale_BD)
         centered = found - self.center_F
         leverage = ((centered @ self.inverse_FF) * centered).sum(axis=1) + 1.0 / self.size

@@ -12,6 +12,7 @@ from ..core.encoder import F32
 from ..indexes.vector_map import F64
 
 _QUERIES = 256
+_SCORES = 1 << 22  # of queries and documents at a time
 _NEAREST = 8
 
 
@@ -29,8 +30,9 @@ def estimate_overlap(
     0: the mean over queries is what to read. 1 where H is 0.
     """
     out = np.ones(len(queries_QD))
-    for start in range(0, len(queries_QD), _QUERIES):
-        part = slice(start, start + _QUERIES)
+    step = min(_QUERIES, max(1, _SCORES // max(len(true_HD), 1)))
+    for start in range(0, len(queries_QD), step):
+        part = slice(start, start + step)
         true = queries_QD[part] @ true_HD.T
         guessed = queries_QD[part] @ guessed_HD.T
         border = borders_Q[part, None]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -146,3 +148,16 @@ def test_any_pairs_give_a_finite_map_that_keeps_lengths(
 def test_what_is_no_pairs_is_refused(left: tuple[int, int], right: tuple[int, int]) -> None:
     with pytest.raises(PyriteError, match=r"refresh\.partial\.share"):
         fit_map(np.zeros(left, dtype=np.float32), np.zeros(right, dtype=np.float32))
+
+
+def test_what_is_left_out_takes_the_memory_of_a_block() -> None:
+    rows, landmarks = 20_000, 200
+    stale = unit(rows, 6, 10)
+    found = fit_map(stale[:1000], turned(stale[:1000], 10), landmarks)
+    tracemalloc.start()
+    try:
+        assert len(found.left_out(stale, stale)) == rows
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < rows * landmarks * 8

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -229,6 +230,19 @@ def test_the_estimate_counts_what_is_on_the_wrong_side(seed: int, weight: float)
         expected.append(1.0 - weight * wrong / (2 * DEPTH))
     found = estimate_overlap(true, ours, weight, queries, edges, DEPTH)
     assert found.tolist() == pytest.approx(expected)
+
+
+def test_a_large_sample_is_scored_for_a_few_queries_at_a_time() -> None:
+    true, queries, edges = cloud(40_000, 3), cloud(150, 4), np.full(150, 0.5)
+    tracemalloc.start()
+    try:
+        found = estimate_overlap(true, true, 1.0, queries, edges, DEPTH)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.tolist() == [1.0] * 150
+    # all scores of both kinds, and an order of each
+    assert peak < 150 * 40_000 * (4 + 4 + 8)
 
 
 def test_borders_lie_between_two_ranks() -> None:
