@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from sentence_transformers.base.losses.gradcache import CachedLossMixin
+from sentence_transformers.base.losses.merged_forward import embed_columns
 from sentence_transformers.util import all_gather, all_gather_with_grad
 from torch import Tensor, nn
 
@@ -92,8 +93,8 @@ class ContrastiveLoss(CachedLossMixin, nn.Module):  # type: ignore[misc]
         if self.uses_gradient_cache:
             loss: Tensor = CachedLossMixin.forward_cached(self, features, step)
             return loss
-        vectors = [[self.model(column)["sentence_embedding"]] for column in features]
-        return self.calculate_loss(vectors, step)
+        vectors = embed_columns(self.model, features)
+        return self.calculate_loss([[column] for column in vectors], step)
 
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Any = None, *, with_backward: bool = False
