@@ -261,3 +261,22 @@ def test_bm25_eases_negatives_that_share_words(source: str, chunk: dict[str, Any
         total += math.log1p(rest / math.exp(logits[row]))
     assert max(weights) - min(weights) > 0.1
     assert found == pytest.approx(total / 4, rel=1e-5)
+
+
+def test_all_documents_are_embedded_in_one_pass_with_the_loss_of_several(
+    model_folder: Path,
+) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.losses.merged_forward import column_merging_disabled
+
+    model = SentenceTransformer(str(model_folder), device="cpu")
+    texts = (["w1 w2", "w3"], ["w4 w5 w6", "w7"], ["w8", "w9 w10"], ["w11 w12", "w13"])
+    sizes: list[int] = []
+    model.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0]["input_ids"])))
+    loss = ContrastiveLoss(model)
+    together = loss([model.preprocess(column) for column in texts])
+    assert sizes == [2, 6]
+    with column_merging_disabled():
+        apart = loss([model.preprocess(column) for column in texts])
+    assert sizes == [2, 6, 2, 2, 2, 2]
+    assert together.item() == pytest.approx(apart.item(), rel=1e-5)
