@@ -283,3 +283,19 @@ def test_the_configured_prompt_then_the_roles_then_the_default(
         prompt_for(stub, EncoderConfig(**cast(Any, config)), "document"),
     )
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 2048),
+        ({"device": "cpu:0"}, 2048),
+        ({"device": "cuda:0,cuda:1"}, 8192),
+        ({"kind": "onnx"}, 2048),
+        ({"kind": "openai"}, 8192),
+        ({"batch_tokens": 100}, 100),
+        ({"batch_tokens": 100, "device": "cuda"}, 100),
+    ],
+)
+def test_batches_suit_the_device_unless_told(settings: dict[str, Any], expected: int) -> None:
+    assert EncoderConfig(**settings).token_budget == expected
